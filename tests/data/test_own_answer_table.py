@@ -143,6 +143,11 @@ def test_later_rows_are_another_distribution(read):
         read(rows(date=np.where(np.arange(N) == 2, "soon", date)), independent_from="2026-03-01")
     with pytest.raises(ValueError, match="there is no column date"):
         read(rows(), independent_from="2026-03-01")
+    for which, since in (("no", "2026-03-02"), ("every", "2026-02-28")):
+        with pytest.raises(ValueError, match=rf"a\.csv: {which} row is dated .*, {since}, or later"):
+            read(rows(date=date), independent_from=since)
+    with pytest.raises(ValueError, match=r"a\.csv: .*independent_from is given, and the column split decides"):
+        read(rows(date=date, split=np.where(np.arange(N) % 2, "calib", "test")), independent_from="2026-03-01")
 
 
 def test_questions_people_and_the_tables_own_names(read):
@@ -160,6 +165,8 @@ def test_questions_people_and_the_tables_own_names(read):
     assert read(with_answer).pairs["hypothesis"][3] == "What is it? a 3"
     with pytest.raises(ValueError, match=r"data\.answers\.columns names \['lp9'\], found"):
         read(table, columns=columns | {"logprob_no": "lp9"})
+    with pytest.raises(ValueError, match=r"columns names \['hypothesys'\], which nothing .*did you mean 'hypothesis'"):
+        read(table, columns=columns | {"hypothesys": "question"})
 
 
 def test_several_models_answer_the_same_pairs(read):
@@ -269,6 +276,10 @@ def _calib_of(found):
         ({"votes_yes": np.where(np.arange(N) == 3, 0.5, 1), "votes_no": 1}, "whole numbers, .*the first is line 5"),
         ({"model": np.where(np.arange(N) == 2, "", "a")}, "line 4, column 'model': is empty"),
         ({"human": np.where(Y_TRUE == 0, "no", "yes")}, "no better than chance"),
+        ({"votes_yes": 1}, "people's answers need a column for each class, found only 'votes_yes'"),
+        ({"hypothesis": None}, "line 32: repeats line 2, the same pair: no column hypothesis or question tells"),
+        ({"group": "one"}, "1 groups cannot fill 2 splits"),
+        ({"logprob_yes": "", "logprob_no": ""}, r"no row says anything of .*, in \['logprob_yes', 'logprob_no'\]"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_its_place(read, change, message):

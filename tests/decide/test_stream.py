@@ -1,5 +1,6 @@
 """New cases by a stored policy: the report's own decisions, a log that is its own state, and a test that is heard."""
 
+import codecs
 import io
 import json
 from dataclasses import replace
@@ -133,6 +134,7 @@ FAULTS = {
     "words": ({"logits": [0.1, "much"]}, r"line 4, column 'logit_contradiction': 'much' is not a number"),
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
+    "date": ({"date": "gestern"}, r"line 4, column 'date': 'gestern' is no date such as 2026-03-31"),
     "other form": ({"logits": None}, r"line 4, column 'logits': is empty"),
 }
 
@@ -165,6 +167,9 @@ def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
 def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path):
     log, stored = report
     rows, out = given(log), tmp_path / "out.jsonl"
+    marked = codecs.BOM_UTF8 + json.dumps(rows[0]).encode()
+    decide_stream(stored, numbered_lines(io.BytesIO(marked), "new.jsonl"), "new.jsonl", tmp_path / "marked.jsonl")
+    assert json.loads((tmp_path / "marked.jsonl").read_bytes())["pair_id"] == rows[0]["pair_id"]
     faults = {b"[1]\n": "line 1: Input should be an object", b"\n{\n": "line 2: ", b'{"a": 1}': "line 1: "}
     for text, match in faults.items():
         with pytest.raises(ValueError, match=match):
@@ -172,10 +177,16 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
     with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
         run(stored, [rows[0], rows[0]], out)
     other = json.loads(log.read_bytes().splitlines()[0]) | {"params_hash": "another"}
-    for content, match in ((json.dumps(other), "line 1 was decided by another policy"), ("{}", "line 1 is damaged")):
+    damaged = {"{}": "line 1 is damaged: KeyError", "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$"}
+    for content, match in {json.dumps(other): "line 1 was decided by another policy", **damaged}.items():
         out.write_text(content + "\n")
         with pytest.raises(ValueError, match=match):
             run(stored, rows, out)
+    for content in ("my notes", "notes\nof mine", "\n".join(map(json.dumps, rows[:3]))):
+        out.write_text(content)
+        with pytest.raises(ValueError, match=r"out\.jsonl"):
+            run(stored, rows, out)
+        assert out.read_text() == content, "what is no log is left as it was"
     assert run(stored, [], tmp_path / "nothing.jsonl").total() == 0
 
 

@@ -178,7 +178,7 @@ def test_labels_that_cannot_be_used_are_refused_by_line(tmp_path, fault):
     [
         ({"pair_id": "case-0"}, "log.jsonl, line 4: the pair 'case-0' comes twice"),
         ({"date": "yesterday"}, "log.jsonl, line 4: 'yesterday' is no date"),
-        ({"date": None}, "log.jsonl, line 4: '' is no date"),
+        ({"params_hash": "another"}, "log.jsonl, line 4 was decided by another policy than line 1"),
         ({"decision": "perhaps"}, "log.jsonl, line 4 is damaged: decision"),
     ],
 )
@@ -193,6 +193,15 @@ def test_a_log_that_cannot_be_used_is_refused_by_line(tmp_path, changes, match):
     log.write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no decision"):
         monitor.load(log, None, 0.1, 5)
+
+
+def test_cases_without_a_date_are_a_period_of_their_own(tmp_path):
+    log = tmp_path / "log.jsonl"
+    write_decisions(log, n=11)
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines[3]["date"] = None
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert (monitor.load(log, None, 0.1, 5).cases["period"] == "no date").tolist() == [k == 3 for k in range(11)]
 
 
 def test_blank_labels_and_apostrophes_of_spreadsheets_are_passed_over(tmp_path):

@@ -109,6 +109,12 @@ def test_names_that_the_code_stores_are_known_and_without_a_report_all_are(found
     assert found(markdown("{{ whatever.name }}"), executed=()) == []
 
 
+def test_what_code_has_not_stored_as_it_ran_is_not_there(found):
+    cells = code('has("test.new")'), markdown('{% if has("test.new") %}{{ no.such }}{% endif %}')
+    assert found(*cells, executed=(TITLE, PARAMETERS, cells[0])) == []
+    assert "no number is called 'no.such'" in found(*cells)[0]
+
+
 def test_the_text_of_the_index_is_checked_and_other_profiles_notebooks_are_not_asked_for_names(found, tmp_path):
     run = Execution("05_test", "05_test", "done", run=record(), numbers=sample_numbers())
     (tmp_path / "index.md").write_text("# When?\n\n{{ test.makro_f1 }}", encoding="utf-8")

@@ -94,6 +94,12 @@ def test_no_job_at_a_time_is_refused(cores, capsys):
     assert f"at least one job runs at a time, got CORES={cores}" in capsys.readouterr().err
 
 
+def test_what_every_profile_overrides_is_no_profile(monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "load_params", None)
+    assert pipeline.main(["--profile", "base"]) == 2
+    assert "params/base.yaml is no profile; profiles are ['cifar10'" in capsys.readouterr().err
+
+
 def test_without_slurm_nothing_is_run(monkeypatch, capsys):
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     assert pipeline.main(["--profile", "smoke", "--where", "slurm"]) == 2
@@ -148,6 +154,7 @@ def test_the_noise_of_snakemake_is_left_out_and_stages_are_not():
         "SLURM run ID: verdict-smoke-7_ab",
         "Job 5 has been submitted with SLURM jobid 41 (log: x).",
         "  ",
+        "[PlainKernelApp] ERROR | KeyboardInterrupt caught in kernel.",
         "site 1",
         "seed                           12",
         "rule stage_01_data:",

@@ -76,6 +76,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except ParamsError as error:
         raise ParamsError(f"{path}, {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise ParamsError(f"{path}, line {line} is not readable as YAML: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ParamsError(f"{path} is not readable as YAML: {error}") from None
     if not isinstance(content, dict):

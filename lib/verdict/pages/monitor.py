@@ -36,7 +36,19 @@ BLOCK = 1000
 COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label", "truth", "true_answer")}
 # How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
 RISEN, WITHIN, N_STREAMS, MOSTLY = (1.5, 2.0, 3.0), (100, 300, 1000), 400, 0.9
-_KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
+_POLICY = ("model_hash", "params_hash", "run_id")
+_KEPT = (
+    *_POLICY,
+    "pair_id",
+    "image_id",
+    "group_id",
+    "hypothesis",
+    "date",
+    "decision",
+    "forced_by",
+    "model_answer",
+    "score",
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,9 @@ def load(log: Path, labels: Path | None, share: float, seed: int) -> Monitored:
     if (twice := cases["pair_id"].duplicated()).any():
         first = cases[twice].iloc[0]
         raise ValueError(f"{log}, line {first['number']}: the pair {shown(first['pair_id'])} comes twice")
+    if (others := (cases[[*_POLICY]] != cases.loc[0, [*_POLICY]]).any(axis=1)).any():
+        first = cases["number"][others].iloc[0]
+        raise ValueError(f"{log}, line {first} was decided by another policy than line 1; give a log of one")
     cases["period"] = _periods(cases, log)
     cases["is_drawn"] = keyed_uniform(cases["group_id"], seed=seed, stream="monitor") < share
     truth = _labels(labels, head) if labels else {}
@@ -105,16 +120,17 @@ def load(log: Path, labels: Path | None, share: float, seed: int) -> Monitored:
 
 
 def _periods(cases: pd.DataFrame, log: Path) -> pd.Series:
-    """The week of each case's date, or thousands of cases where no case has one."""
+    """The week of each case's date ("no date" for one without), or thousands of cases where no case has one."""
     if cases["date"].isna().all():
         first = (np.arange(len(cases)) // BLOCK) * BLOCK
         return pd.Series([f"cases {one + 1:,} to {min(one + BLOCK, len(cases)):,}" for one in first])
-    dates = pd.to_datetime(cases["date"].fillna(""), format="ISO8601", errors="coerce", utc=True)
-    if dates.isna().any():
-        first = cases.fillna({"date": ""})[dates.isna()].iloc[0]
+    dates = pd.to_datetime(cases["date"], format="ISO8601", errors="coerce", utc=True)
+    if (bad := dates.isna() & cases["date"].notna()).any():
+        first = cases[bad].iloc[0]
         raise ValueError(f"{log}, line {first['number']}: {shown(first['date'])} is no date such as 2026-03-31")
     year_week = dates.dt.isocalendar()
-    return year_week["year"].astype(str) + "-W" + year_week["week"].astype(str).str.zfill(2)
+    weeks = year_week["year"].astype(str) + "-W" + year_week["week"].astype(str).str.zfill(2)
+    return weeks.where(dates.notna(), "no date")
 
 
 def _labels(path: Path, head: Item) -> dict[str, str]:

@@ -49,19 +49,22 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
     except (RenderError, ValueError):
         return found
     own = next((execution for execution in executions if execution.notebook == path.stem), None)
-    numbers = _known(executions, own, cells) if own or is_text else None
+    is_as_executed = _is_as_executed(path, own)
+    numbers = _known(executions, own, () if is_as_executed else cells) if own or is_text else None
     page = Markdown(numbers or Numbers(), folder=path.parent, collects=True)
     for cell in cells:
         if cell.kind == "markdown":
             faults = _prose(cell, page, numbers, path, report)
         else:
-            faults = _said(cell, numbers) if numbers is not None and _is_as_executed(path, own) else ()
+            faults = _said(cell, numbers) if numbers is not None and is_as_executed else ()
         found += [Finding(path.name, cell.index + 1, text) for text in faults]
     return sorted(found, key=lambda finding: finding.cell)
 
 
 def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequence[Cell]) -> Numbers | None:
-    """Numbers that prose may name: the report's, and those that the code names; None without a report."""
+    """Numbers that prose may name: the report's, and those that the code of cells that have not run may store; None
+    without a report.
+    """
     if not any(execution.run for execution in executions):
         return None
     numbers = merged_numbers(executions, own)

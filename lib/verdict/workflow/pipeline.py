@@ -30,7 +30,8 @@ from verdict.workflow.start import tell
 RERUN_TRIGGERS = ("mtime", "input", "params")
 STEPS = re.compile(r"\d+ of \d+ steps")
 NOISE = re.compile(
-    r"\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
+    r"\[PlainKernelApp\] ERROR \| KeyboardInterrupt caught"
+    r"|\s*$|\[[A-Z]\w\w [A-Z]|Assuming |Building DAG|Using shell|Provided |Rules claiming|Select jobs|Execute \d"
     r"|Finished job|host: |Complete log|Shutting down|Nothing to be done|Config file|Job stats|job +count|-{5}"
     r"|(stage_\w+|site|trial|seed|feature_shard|total) +\d"
     r"|SLURM run ID|Job \d+ has been submitted|Cleaning up SLURM|Guessed SLURM|Unable to guess|No (SLURM|partition)"
@@ -247,6 +248,8 @@ def main(arguments: list[str] | None = None) -> int:
         tell(f"nothing was run: {reason}")
         return 2
     try:
+        if chosen.profile in paths.NO_PROFILES:
+            raise ParamsError(f"params/{chosen.profile}.yaml is no profile; profiles are {paths.profiles()}")
         load_execution(chosen.where, chosen.profile)
         params = load_params(chosen.profile)
         if faults := stages.faults(params):

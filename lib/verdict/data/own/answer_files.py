@@ -107,7 +107,9 @@ def of_table(table: Table, how: How) -> Saved:
             found = said(form, columns, table.place)
         if form.kind == LOGITS:
             found = replace(found, logits=_checked(found.logits, how, table.place))
-        human = [name for name in class_columns(table.names, HUMAN_PREFIXES, how.classes) if name]
+        human = class_columns(table.names, HUMAN_PREFIXES, how.classes)
+        if "" in human:
+            raise ValueError(f"people's answers need a column for each class, found only {max(human)!r}")
     label = find_columns(table, ALIASES, ()).get("label")
     used = {*form.names, *human}
     arrays = {

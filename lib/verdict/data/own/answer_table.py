@@ -15,6 +15,7 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.files.picture_files import found_images
 from verdict.base.files.tables import Table, find_columns, read_table
 from verdict.base.labels import Split, class_names, vote_columns
+from verdict.base.parameter_files import nearest
 from verdict.base.params import AnswersParams
 from verdict.base.refusals import first_of, listed, naming, shown
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, Saved, of_table
@@ -63,6 +64,13 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     )
     counts, is_bare = saved.arrays.pop(HUMAN, None), saved.form.kind == ANSWER
     read = of_saved(saved)
+    facts = _facts(read, saved, table)
+    if unread := sorted(set(params.columns) & set(facts["ignored"].split(", "))):
+        known = [name for names in COLUMNS.values() for name in names]
+        what = f"data.answers.columns names {unread}, which nothing here reads{nearest(unread[0], known)}"
+        raise ValueError(f"{path}: {what}; what the model said is read from {saved.form.names}")
+    if facts.get("n_undecided") == facts["rows"]:
+        raise ValueError(f"{path}: no row says anything of {listed(list(classes))}, in {saved.form.names}")
     rows = _rows(table, read.y_true, counts, classes)
     if params.model.hub and "hypothesis" not in rows:
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
@@ -73,13 +81,14 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
         refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
     for column in ("group_id", "image_id"):
         refuse_shared(pairs, column, str(path), pairs["place"].tolist())
-    pairs = with_tuning(pairs, classes, params.tuning_share, seed)
+    with naming(path):
+        pairs = with_tuning(pairs, classes, params.tuning_share, seed)
     if ask is not None and params.model.hub:
         read = _asked(read, pairs, images, params, ask)
     features = None
     if params.features:
         features = read_features(paths.needed(params.features, "data.answers.features"), pairs)
-    facts = _facts(read, saved, table) | left_out
+    facts |= _facts(read, saved, table) | left_out
     if n_others := len(rows) - sum(map(len, parts)):
         facts["left_out_models"] = n_others
     if params.images:
@@ -205,7 +214,8 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
         if twice.any():
             row = part[twice].iloc[0]
             earlier = part["place"][part["pair_id"] == row["pair_id"]].iloc[0]
-            raise ValueError(f"{path}, {row['place']}: repeats {earlier}, the same pair")
+            how = "" if "hypothesis" in rows else ": no column hypothesis or question tells them apart"
+            raise ValueError(f"{path}, {row['place']}: repeats {earlier}, the same pair{how}")
         own = part.set_index("pair_id")
         if apart := sorted(set(own.index) ^ set(first.index)):
             row = (own if apart[0] in own.index else first).loc[apart[0]]
@@ -231,6 +241,8 @@ def _split(
     val: where there is none, a part of calib's groups is drawn for it.
     """
     if "split" in rows:
+        if params.independent_from:
+            raise ValueError(f"{path}: data.answers.independent_from is given, and the column split decides already")
         meaning = {}
         for place, text in rows.drop_duplicates("split")[["place", "split"]].itertuples(index=False):
             with naming(f"{path}, {place}, column 'split'"):
@@ -241,14 +253,16 @@ def _split(
     else:
         later = _later(rows, params, path)
         split = pd.Series(str(Split.INDEPENDENT), rows.index, dtype="str")
-        split[~later] = split_groups(rows.loc[~later, "group_id"], params.fractions, seed)
+        with naming(path):
+            split[~later] = split_groups(rows.loc[~later, "group_id"], params.fractions, seed)
     told = {"split_by": "column" if "split" in rows else "groups"}
     if lacking := [str(name) for name in USED[:2] if str(name) not in set(split)]:
         raise ValueError(f"{path}: no row has the split {lacking[0]}; found {dict(Counter(split))}")
     used = (Split.VAL, *USED) if is_bare else USED
     if is_bare and str(Split.VAL) not in set(split):
         cut = {"source": Split.CALIB, "new": Split.VAL, "fraction": params.worth_share, "seed": seed}
-        split = carve_split(split, rows["group_id"], **cut)
+        with naming(path):
+            split = carve_split(split, rows["group_id"], **cut)
     rows = rows.assign(split=split)
     others = Counter(split[~split.isin(used)])
     return rows[split.isin(used)], told | {f"left_out_{name}": n for name, n in sorted(others.items())}
@@ -264,7 +278,11 @@ def _later(rows: pd.DataFrame, params: AnswersParams, path: Path) -> pd.Series:
     if (bad := dates.isna()).any():
         row = rows[bad].iloc[0]
         raise ValueError(f"{path}, {row['place']}, column 'date': {shown(row['date'])} is no date like 2026-03-31")
-    return dates >= pd.Timestamp(params.independent_from, tz="UTC")
+    later = dates >= pd.Timestamp(params.independent_from, tz="UTC")
+    if later.all() or not later.any():
+        which = f"{'every' if later.all() else 'no'} row is dated data.answers.independent_from"
+        raise ValueError(f"{path}: {which}, {params.independent_from}, or later")
+    return later
 
 
 def _facts(read: Recorded, saved: Saved, table: Table) -> dict[str, str | int | float]:

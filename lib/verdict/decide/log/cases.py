@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -23,8 +25,10 @@ Lines = list[tuple[int, bytes]]
 Rows = list[dict[str, Any]]
 
 
-def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
-    """Lines as they come, with numbers, at most 512 at a time, blank ones left out; ValueError if one is too long."""
+def numbered_lines(file: BinaryIO, name: str, *, is_cut: bool = False) -> Iterator[Lines]:
+    """Lines as they come, with numbers, at most 512 at a time, blank ones left out, and where the file may be cut what
+    stands behind the last line break; ValueError if one is too long.
+    """
     rest, number = b"", 0
     while block := file.read1(_BLOCK):
         *lines, rest = (rest + block).split(b"\n")
@@ -34,7 +38,7 @@ def numbered_lines(file: BinaryIO, name: str) -> Iterator[Lines]:
         numbered = [(number + k, line) for k, line in enumerate(lines, start=1) if line.strip()]
         yield from (numbered[start : start + ROWS] for start in range(0, len(numbered), ROWS))
         number += len(lines)
-    if rest.strip():
+    if rest.strip() and not is_cut:
         yield [(number + 1, rest)]
 
 
@@ -60,7 +64,8 @@ def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:
 
 def _given(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     try:
-        return {stored.renamed.get(name, name): value for name, value in OBJECT.validate_json(raw).items()}
+        given = OBJECT.validate_json(raw.removeprefix(BOM_UTF8))
+        return {stored.renamed.get(name, name): value for name, value in given.items()}
     except ValueError as error:
         raise ValueError(f"{place}: {reason(error)}") from None
 
@@ -103,7 +108,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "image_id": image or pair_id,
         "group_id": text("group_id", "group") or image or pair_id,
         "hypothesis": text("hypothesis"),
-        "date": text("date"),
+        "date": _date(place, given),
         "signals": {name: number(name) for name in head.signals if name not in OF_ONE_ANSWER},
         "consistency": None if head.consistency is None else number("consistency"),
         "distance": number("distance", math.inf) if has_distance else math.nan,
@@ -120,6 +125,15 @@ def _text(place: str, given: Mapping[str, Any], *names: str) -> str | None:
                 raise ValueError(f"{place}, column {name!r}: {what}")
             return text
     return None
+
+
+def _date(place: str, given: Mapping[str, Any]) -> str | None:
+    text = _text(place, given, "date")
+    try:
+        datetime.fromisoformat(text or "2026-03-31")
+    except ValueError:
+        raise ValueError(f"{place}, column 'date': {shown(text)} is no date such as 2026-03-31") from None
+    return text
 
 
 def _number(place: str, given: Mapping[str, Any], name: str, high: float = 1.0) -> float:

@@ -6,6 +6,7 @@ One SHA-256 of the file, kept in the record of the stage that wrote it, shows th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -166,10 +167,12 @@ def read_log(path: Path) -> Iterator[Item | str]:
 
 def find_item(path: Path, pair_id: str) -> Item:
     """The item of one pair; KeyError if the log does not hold it, ValueError if its line is damaged."""
-    wanted = b'{"pair_id":' + json.dumps(pair_id, ensure_ascii=False).encode()
+    ids = (json.dumps(pair_id, ensure_ascii=is_ascii).encode() for is_ascii in (False, True))
+    # A tool that has written the lines anew leaves blanks between key and value.
+    wanted = re.compile(rb'\{\s*"pair_id":\s*(' + b"|".join(map(re.escape, ids)) + b")")
     with Path(path).open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            if raw.startswith(wanted):
+            if wanted.match(raw):
                 try:
                     return Item.model_validate_json(raw)
                 except ValueError as error:

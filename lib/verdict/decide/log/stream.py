@@ -20,13 +20,14 @@ from verdict.base.artifacts import told_when_full, try_lock
 from verdict.decide.foreign import StreamTest, stream_signals
 from verdict.decide.log.cases import MAX_LINE, OBJECT, Lines, Rows, case_id, logits_of_cases, numbered_lines, read_cases
 from verdict.decide.log.items import DecidedBatch, iter_items
-from verdict.decide.log.log import Item
+from verdict.decide.log.log import Item, reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.policy import decide, force
 from verdict.decide.signals import composite, distance_confidence, of_one_answer
 from verdict.stats.scores import softmax
 
 SPLIT = "new"
+_START = b'{"pair_id":'
 
 
 def decide_stream(
@@ -87,9 +88,11 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
     head = stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
-    file.truncate(size - len(file.read().rpartition(b"\n")[2]))
+    cut = file.read().rpartition(b"\n")[2]
+    if not cut.startswith(_START[: len(cut)]):
+        raise ValueError(f"{out} does not end as a log of decisions may; give another file")
     file.seek(0)
-    for lines in numbered_lines(file, str(out)):
+    for lines in numbered_lines(file, str(out), is_cut=True):
         probs, items = np.empty((len(lines), len(head.classes))), []
         for place, (number, raw) in enumerate(lines):
             try:
@@ -97,7 +100,8 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
                 probs[place] = item["probs"]
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{out}, line {number} is damaged: {error!r}") from None
+                cause = reason(error) if isinstance(error, ValueError) else repr(error)
+                raise ValueError(f"{out}, line {number} is damaged: {cause}") from None
             if not is_own:
                 raise ValueError(f"{out}, line {number} was decided by another policy; give another file")
             items.append(item)
@@ -109,6 +113,8 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
         groups, pair_ids = ([item[key] for item in items] for key in ("group_id", "pair_id"))
         test.update(stream_signals(probs, foreign), groups, pair_ids)
+    # Only now is it known for a log of this policy.
+    file.truncate(size - len(cut))
     return n_done, last
 
 
