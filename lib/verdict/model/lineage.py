@@ -1,4 +1,4 @@
-"""All that a trial was trained on: the chain of trials from the warm-up to it, and in what two chains differ.
+"""The training behind a trial: the chain of trials from the warm-up to it, and how two chains differ.
 
 Two trials that differ in training besides in what they unfreeze say nothing about unfreezing alone.
 """

@@ -1,4 +1,4 @@
-"""The code that a stage's result, or a page, is made with: which files of the package count, and their hash."""
+"""The code behind a stage's result, or a page: which files of the package it uses, and their hash."""
 
 from __future__ import annotations
 
