@@ -267,11 +267,10 @@ def _defined(module: str) -> list[str]:
 def _call(node: ast.Call) -> Iterator[str]:
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
     given = {keyword.arg: keyword.value for keyword in node.keywords}
-    alt = given.get("alt")
     for needed in _NEEDED.get(name, ()):
         if None not in given and needed not in given:
             yield f"{name} without {needed}="
-        elif needed == "alt" and isinstance(alt, ast.Constant) and not str(alt.value).strip():
+        elif needed == "alt" and isinstance(given.get("alt"), ast.Constant) and not str(given["alt"].value).strip():
             yield f"{name} with an empty alt="
     first = node.args[0] if name == "say" and node.args else None
     if isinstance(first, ast.Constant) and isinstance(first.value, str):

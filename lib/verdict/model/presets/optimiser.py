@@ -35,22 +35,22 @@ def descend(
     Parameters
     ----------
     step_loss : () -> (loss, shown)
-        Draws a batch; `shown` is what is told and returned of each step.
+        Draws a batch; `shown` is the loss that is reported, and returned for each step.
     every : int
-        Steps from one line to the next, which tells the mean over them.
+        Steps between two lines of progress, each with the mean over them.
     """
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.15)
-    told, started = [], time.perf_counter()
+    losses, started = [], time.perf_counter()
     for step in range(1, steps + 1):
         loss, shown = step_loss()
-        told.append(shown)
+        losses.append(shown)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         if step % every == 0:
-            mean, elapsed_s = np.mean(told[-every:]), time.perf_counter() - started
+            mean, elapsed_s = np.mean(losses[-every:]), time.perf_counter() - started
             progress(f"{name}  step {step}/{steps}  loss {mean:.3f}  {elapsed_s:.0f} s")
-    return told
+    return losses
