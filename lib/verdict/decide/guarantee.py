@@ -108,12 +108,9 @@ class Known:
         first = np.searchsorted(-thresholds, -self.let_out, side="left")
         width = len(thresholds) + 1
         cells = self.coded[1] * width + first
-
-        def n_above(rows: np.ndarray) -> np.ndarray:
-            counts = np.bincount(cells[rows], minlength=self.n_groups * width).reshape(-1, width)
-            return np.cumsum(counts[:, :-1], axis=1)
-
-        return n_above(concerned), n_above(concerned & np.asarray(self.is_wrong, bool))
+        chosen = (concerned, concerned & np.asarray(self.is_wrong, bool))
+        counts = [np.bincount(cells[rows], minlength=self.n_groups * width).reshape(-1, width) for rows in chosen]
+        return np.cumsum(counts[0][:, :-1], axis=1), np.cumsum(counts[1][:, :-1], axis=1)
 
 
 @dataclass(frozen=True)
@@ -193,9 +190,8 @@ class Gamblers:
         highest = np.empty(factors.shape[:-1])
         n_played = np.arange(self.n_rounds, self.n_rounds + len(factors) + 1)
         late = (1 - AT_ONCE - EARLY) / (1 + np.log1p(n_played / ROUNDS))
-        waiting = np.where(n_played, EARLY * np.maximum(1 - n_played / ROUNDS, 0) + late, 1.0)
-        if self._is_at_once:
-            waiting = np.zeros(len(n_played))
+        by_and_by = np.where(n_played, EARLY * np.maximum(1 - n_played / ROUNDS, 0) + late, 1.0)
+        waiting = np.zeros(len(n_played)) if self._is_at_once else by_and_by
         for k, factor in enumerate(factors):
             # Beyond 1e300 a wealth says nothing more, and must not become infinite.
             self._wealth = np.minimum((self._wealth + waiting[k] - waiting[k + 1]) * factor, 1e300)
@@ -217,8 +213,9 @@ def breach_p_values(n_wrong: np.ndarray, n_auto: np.ndarray, error: float, *, la
 
 
 def _bets(times: tuple[float, ...], rates: np.ndarray, most: np.ndarray, largest: int) -> np.ndarray:
-    """Bets (n, b) against so many `times` the `rates` (n,): the best ones for pairs of a group that err apart
-    and, where there are groups, that err together. A pair costs at most `most` (n,), and no group may lose all.
+    """Bets (n, b) against error rates of `times` the `rates` (n,): the best ones if the pairs of a group err
+    independently and, where there are groups, if they err together. A pair costs at most `most` (n,), and no group may
+    lose all.
     """
     best = np.abs(np.array(times) - 1) / (1 - rates)[:, None]
     bets = np.concatenate([best / size for size in sorted({1, largest})], axis=1)
@@ -301,7 +298,7 @@ _Counts = Sequence[np.ndarray]
 def _row_tests(before: _Counts, after: _Counts, limit: float, *, scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Log p-value to expect by the first rows, and the p-value of the second, (n_steps,) each.
 
-    `scale`: how many times as many rows test as order.
+    `scale`: number of rows that test for each row that orders.
     """
     n_auto, n_wrong = (scale * counts.sum(axis=0) for counts in before)
     expected = np.log(np.maximum(exact_p_value(n_wrong, n_auto, limit), 1e-300))

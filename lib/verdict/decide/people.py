@@ -1,4 +1,4 @@
-"""Who answers when the model defers: people of a stated accuracy, of a confusion matrix, or of answers to each pair.
+"""People who answer when the model defers, known by an accuracy, a confusion matrix, or answers to each pair.
 
 A person's answer is drawn from a distribution by a number that depends on the seed, the pair and the stream alone. It
 is therefore the same whichever other pairs are handed over, and in whichever order.
@@ -14,7 +14,7 @@ import pandas as pd
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = 8
-# Stream of the answer that a person gives who takes a pair over.
+# Stream of the answer of a person who takes a pair over.
 OWN = "answer"
 
 
@@ -26,10 +26,7 @@ def _mix(words: np.ndarray) -> np.ndarray:
 
 
 def hash_ids(ids: Sequence[str]) -> np.ndarray:
-    """64-bit hash of each text, the same on every machine and in every company.
-
-    Returns (n,).
-    """
+    """64-bit hash of each text, (n,), the same on every machine and whatever the other texts are."""
     encoded = [str(text).encode("utf-8") for text in ids]
     width = max((len(text) for text in encoded), default=1)
     words = -(-max(width, 1) // _WORD)

@@ -53,7 +53,7 @@ class Forced(IntEnum):
 
 @dataclass(frozen=True)
 class Costs:
-    """Prices, all in one unit and >= 0, as the parameters hold them.
+    """Costs, all in one unit and >= 0, as the parameters hold them.
 
     `human`: one pair answered by a person; `clarify`: one pair clarified, however many questions that takes; `error`: a
     wrong answer, one price or (K,), one for each true class.

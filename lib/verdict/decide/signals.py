@@ -107,8 +107,7 @@ def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarra
     A threshold for automatic answers above it is out of reach.
     """
     best = {name: np.atleast_1d(np.max(signal)) for name, signal in signals.items()}
-    best_consistency = None if consistency is None else np.atleast_1d(np.max(consistency))
-    return float(composite(best, best_consistency)[0])
+    return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
 
 
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -59,15 +59,14 @@ class Temperature:
         """
         logits, y_true = _checked(logits, y_true, allow_small=allow_small)
         best = _optimum(logits, y_true)
-        is_flat = best is None
-        log_t = 0.0 if is_flat else best
+        log_t = 0.0 if best is None else best
         at_bound = abs(log_t) == LOG_T_BOUND
         before = float(nll_of_logits(logits, y_true))
         after = float(nll_of_logits(logits / math.exp(log_t), y_true))
         if after > before:
             log_t, after = 0.0, before
-        warning = _warning(logits, y_true, log_t, at_bound=at_bound, is_flat=is_flat)
-        return cls(math.exp(log_t), before, after, len(logits), not (at_bound or is_flat), at_bound, warning)
+        warning = _warning(logits, y_true, log_t, at_bound=at_bound, is_flat=best is None)
+        return cls(math.exp(log_t), before, after, len(logits), not (at_bound or best is None), at_bound, warning)
 
     def transform(self, logits: ArrayLike) -> np.ndarray:
         """Calibrated probabilities (n, n_classes); the ranking of classes in a row stays as it is."""

@@ -23,7 +23,7 @@ if os.environ["KERAS_BACKEND"] == "torch":
     import torch
 else:
     sys.modules.setdefault("tensorflow_text", None)  # type: ignore[arg-type]
-    # A process on a GPU takes what it needs, and not all that there is.
+    # A process takes the GPU memory that it needs, not all of it.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow
 

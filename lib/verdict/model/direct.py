@@ -46,7 +46,7 @@ class DirectSuffix:
         self.seed(0)
 
     def seed(self, seed: int) -> None:
-        """Draw masks from here on as this seed says."""
+        """Start the streams of dropout masks anew from a seed."""
         self.generator, self.pools = torch.Generator(self.device).manual_seed(seed), {}
         # Places are drawn where they are read: a GPU would have to be waited for.
         self.places = self.generator if self.device.type == "cpu" else torch.Generator().manual_seed(seed)
@@ -85,7 +85,7 @@ class DirectSuffix:
         return hidden[:, 0]
 
     def after_reading(self, features: Features, texts: np.ndarray) -> tuple[DirectSuffix, Features]:
-        """What is left to ask when these hypotheses, by their rows, have passed the trained blocks of text."""
+        """The rest of the suffix, and features in which these hypotheses (rows) have passed the trained text blocks."""
         hidden, rest = np.zeros((len(features.hidden), 1, features.hidden.shape[2]), np.float32), copy.copy(self)
         with torch.inference_mode():
             for part in np.array_split(texts, -(-len(texts) // N_READ)):
@@ -103,7 +103,7 @@ class DirectSuffix:
 def encode_images(
     network: Network, depths: Sequence[int], dtype: str, means: bool, pixels: np.ndarray
 ) -> list[np.ndarray]:
-    """Image tokens at each depth, and means of all where they are asked for: what `vision_prefix` gives, in a type."""
+    """The outputs of `vision_prefix` as arrays of a type: image tokens at each depth and, with `means`, their means."""
     embed, norm = network.vision.get_layer("vit_patching_and_embedding"), network.vision.get_layer("vit_encoder")
     whole = len(network.vision_layers)
     with torch.inference_mode():
@@ -118,7 +118,7 @@ def encode_images(
 def encode_words(
     network: Network, depths: Sequence[int], dtype: str, means: bool, words: Mapping[str, np.ndarray]
 ) -> list[np.ndarray]:
-    """Hidden states at each depth, and means of all where they are asked for: what `text_prefix` gives, in a type."""
+    """The outputs of `text_prefix` as arrays of a type: hidden states at each depth and, with `means`, their means."""
     embed, whole = network.text.get_layer("token_and_position_embedding"), len(network.text_layers)
     with torch.inference_mode():
         states = [_norm(network.text.get_layer("embeddings_layer_norm"), embed(words["token_ids"]))]
@@ -145,7 +145,7 @@ def _norm(layer: Any, x: Tensor) -> Tensor:
 
 
 def _dense(layer: Any, x: Tensor) -> Tensor:
-    """A dense layer, or a projection of Keras' attention, whose weights have an axis for the heads."""
+    """A dense layer, or a projection of Keras' attention, where the weights have an axis for the heads."""
     bias = None if layer.bias is None else layer.bias.value.flatten()
     return functional.linear(x, layer.kernel.value.reshape(x.shape[-1], -1).T, bias)
 

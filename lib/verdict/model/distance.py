@@ -32,8 +32,8 @@ def pair_distances(features: Features, means: Means, pairs: pd.DataFrame) -> pd.
     Lee et al. (2018), A Simple Unified Framework for Detecting Out-of-Distribution Samples, section 2, with one class
     and the covariance shrunk as by Ledoit and Wolf (2004).
     """
-    train, own = (pairs[pairs["split"].isin(splits)] for splits in ((Split.TRAIN,), EVALUATION_SPLITS))
-    return distances_from(fit_reference(features, means, train), features, means, own)
+    train, evaluated = (pairs[pairs["split"].isin(splits)] for splits in ((Split.TRAIN,), EVALUATION_SPLITS))
+    return distances_from(fit_reference(features, means, train), features, means, evaluated)
 
 
 def fit_reference(features: Features, means: Means, train: pd.DataFrame) -> Reference:
@@ -48,10 +48,10 @@ def distances_from(reference: Reference, features: Features, means: Means, pairs
     for known, stored, of_pairs in zip(reference, means, features.rows(pairs), strict=True):
         rows, place = np.unique(of_pairs, return_inverse=True)
         for depth, (law, unit) in enumerate(known):
-            own = np.asarray(stored[rows, depth], dtype=np.float64)
+            points = np.asarray(stored[rows, depth], dtype=np.float64)
             # Plain distances where nothing in train varies.
-            found = law.mahalanobis(own) / unit if unit > 0 else ((own - law.location_) ** 2).sum(axis=1)
-            squared = np.maximum(squared, found[place])
+            of_rows = law.mahalanobis(points) / unit if unit > 0 else ((points - law.location_) ** 2).sum(axis=1)
+            squared = np.maximum(squared, of_rows[place])
     # Rounded: two that are alike differ by the noise of a square root.
     return pairs[["pair_id", "split"]].assign(distance=np.sqrt(squared).round(6)).reset_index(drop=True)
 

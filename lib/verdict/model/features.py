@@ -31,15 +31,15 @@ from verdict.workflow import stages
 from verdict.workflow.place import n_processors
 from verdict.workflow.stage import Stage
 
-# What gives an array for each depth from a batch of pixels or words.
+# From a batch of pixels or words to an array for each depth.
 Prefix = Callable[[Any], list[np.ndarray]]
-# Means over tokens at every depth, of images and of hypotheses, for what is asked of a pair beside its answer.
+# Means over tokens at every depth, of images and of hypotheses: distances are measured in them.
 MEANS = ("image_means.npy", "text_means.npy")
-# What a pair of which one side is blank has for a hypothesis.
+# The hypothesis of every pair in a trial that hides the text.
 EMPTY_TEXT = ""
 # Batches that are decoded while a GPU computes; a CPU is busy with its own batch.
 DECODED_AHEAD = 2
-# What is copied at a time when shards are put together.
+# Copied at a time when shards are joined.
 JOINED_BYTES = 64_000_000
 
 

@@ -117,7 +117,7 @@ def trained_part(network: Network, plan: FreezePlan) -> Any:
 def predict_all(
     model: Any, features: Features, rows: Rows, *, by: np.ndarray | None = None, blank: bool = False
 ) -> Any:
-    """What a model gives for pairs, in their order, in inference mode: arrays, as it has outputs.
+    """Outputs of a model for pairs, in their order, in inference mode, as arrays.
 
     Pairs that are equal `by` something, their hypothesis by default, go together, so that a batch encodes it once.
     """

@@ -65,7 +65,7 @@ class KeptModel:
         return int(height // rows), int(width // columns)
 
     def parts(self, items: Sequence) -> Iterator[Sequence]:
-        """Items in order, as many at a time as are encoded at a time."""
+        """Batches of items, in order, of the size in which they are encoded."""
         return (items[start : start + self.batch] for start in range(0, len(items), self.batch))
 
     def pictures(self, image_ids: Sequence[str]) -> np.ndarray:
@@ -96,7 +96,7 @@ class KeptModel:
         return predict_logits(self.suffix, features, _unlabelled(features, pairs))
 
     def outputs(self, model: keras.Model, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
-        """What another model on the inputs of the suffix gives for pairs, by name, in their order."""
+        """Outputs of another model with the inputs of the suffix, by name, in the order of the pairs."""
         return predict_all(model, self.features, _unlabelled(self.features, pairs))
 
 

@@ -1,4 +1,4 @@
-"""All that a trial was trained on: the chain of trials from the warm-up to it, and in what two chains differ.
+"""The training behind a trial: the chain of trials from the warm-up to it, and how two chains differ.
 
 Two trials that differ in training besides in what they unfreeze say nothing about unfreezing alone.
 """
@@ -43,15 +43,15 @@ def differences_in_training(trials: Sequence[TrialParams], first: str, second: s
     the epochs is none.
     """
     chains = [lineage(trials, name) for name in (first, second)]
-    found = {}
+    differences = {}
     for setting in _TRAINING:
-        values = tuple(_values(chain, setting) for chain in chains)
-        if values[0] != values[1]:
-            found[setting] = values
-    if "augment" in found:
-        # Their number goes with them.
-        found.pop("views", None)
-    return found
+        first_value, second_value = (_values(chain, setting) for chain in chains)
+        if first_value != second_value:
+            differences[setting] = (first_value, second_value)
+    if "augment" in differences:
+        # The number of views differs with it.
+        differences.pop("views", None)
+    return differences
 
 
 def _values(chain: Sequence[TrialParams], setting: str) -> str:
@@ -77,24 +77,24 @@ def setting_text(value: object) -> str:
 
 def training_text(trials: Sequence[TrialParams], first: str, second: str) -> str:
     """How far two trials were trained alike, as words that follow "training": "alike: …" or "differs: …"."""
-    found = differences_in_training(trials, first, second)
-    if not found:
+    differences = differences_in_training(trials, first, second)
+    if not differences:
         return f"alike: {epochs_text(trials, first)} epochs"
-    return f"differs: {'; '.join(_told(in_words(name), *values) for name, values in found.items())}"
+    return f"differs: {'; '.join(_difference_text(in_words(name), *values) for name, values in differences.items())}"
 
 
-def _told(setting: str, one: str, other: str) -> str:
-    """One difference as words; settings that changed along a chain stand in their order."""
-    one, other = (", then ".join(value.split(", ")) for value in (one, other))
-    if setting in _DONE and "none" in (one, other):
-        which, value = ("second", other) if one == "none" else ("first", one)
+def _difference_text(setting: str, first: str, second: str) -> str:
+    """One difference in words; values of a setting that changed along a chain stand in their order."""
+    first, second = (", then ".join(value.split(", ")) for value in (first, second))
+    if setting in _DONE and "none" in (first, second):
+        which, value = ("second", second) if first == "none" else ("first", first)
         return f"only the {which} {_DONE[setting].format(value.removeprefix('none, then '))}"
-    return f"{one} epochs against {other}" if setting == "epochs" else f"{setting} {one} against {other}"
+    return f"{first} epochs against {second}" if setting == "epochs" else f"{setting} {first} against {second}"
 
 
 def frozen_trials(trials: Sequence[TrialParams]) -> list[TrialParams]:
     """Candidates that unfreeze nothing: the fusion head alone trains, in all of their chain."""
-    return [one for one in trials if one.role == "candidate" and not any(getattr(one, name) for name in DEPTH)]
+    return [trial for trial in trials if trial.role == "candidate" and not any(getattr(trial, name) for name in DEPTH)]
 
 
 def frozen_twin(trials: Sequence[TrialParams], name: str) -> TrialParams | None:
@@ -103,13 +103,13 @@ def frozen_twin(trials: Sequence[TrialParams], name: str) -> TrialParams | None:
     None where every candidate unfreezes something.
     """
 
-    def distance(one: TrialParams) -> tuple[bool, int, int]:
-        unlike = differences_in_training(trials, one.name, name)
-        return bool(unlike), abs(n_epochs(trials, one.name) - n_epochs(trials, name)), len(unlike)
+    def distance(trial: TrialParams) -> tuple[bool, int, int]:
+        differences = differences_in_training(trials, trial.name, name)
+        return bool(differences), abs(n_epochs(trials, trial.name) - n_epochs(trials, name)), len(differences)
 
     return min(frozen_trials(trials), key=distance, default=None)
 
 
 def least_trained(trials: Sequence[TrialParams]) -> TrialParams | None:
     """The frozen candidate with the fewest epochs in all, the first of several; None where there is no frozen one."""
-    return min(frozen_trials(trials), key=lambda one: n_epochs(trials, one.name), default=None)
+    return min(frozen_trials(trials), key=lambda trial: n_epochs(trials, trial.name), default=None)

@@ -12,7 +12,7 @@ from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 
 def bucket_flags(pairs: pd.DataFrame) -> pd.DataFrame:
     """Which pair lies in which bucket, bool (n, n_buckets): a column for each family, then the semantic buckets of
-    words whose names no family has, as a source that says what a sentence tests is believed before its words are.
+    words. Where a family and a bucket of words have one name, the family counts: it is what the source says.
     """
     words = keyword_flags(pairs["hypothesis"].tolist(), SEMANTIC_WORDS)
     if "family" not in pairs:

@@ -13,7 +13,7 @@ from verdict.workflow.stages import RECORDED_RUN
 
 @dataclass(frozen=True)
 class Selection:
-    """The kept configuration and the seed whose weights go on.
+    """The kept configuration, and the seed of the weights that later stages use.
 
     `unfrozen` is the kept trial, or the best of those that unfreeze something where it unfreezes nothing; it is
     compared with `frozen`, which unfreezes nothing and whose training is nearest to its; "" where there is none.
@@ -35,7 +35,7 @@ class Selection:
 
 
 def load_selection(stage: Stage) -> Selection:
-    """What model selection kept; saved logits are the one model that there is."""
+    """What model selection kept; where logits were saved, their only model."""
     if stage.is_recorded:
         return Selection(*RECORDED_RUN, RECORDED_RUN[0], RECORDED_RUN[0])
     row = pd.read_parquet(stage.upstream("04_model_selection", "selection.parquet")).iloc[0]

@@ -1,4 +1,4 @@
-"""What a model of the hub said of pairs: asked batch by batch, and kept, so that none is asked about a pair twice."""
+"""Answers of a model of the hub to pairs, asked for batch by batch and kept, so that no pair is asked about twice."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def said_of(
     threads: int = 1,
     progress: Callable[[str], None] = lambda text: None,
 ) -> np.ndarray:
-    """Log-probabilities of yes and no, float64 (n, 2), of pairs with image_id, hypothesis and place (file and row, as
-    messages name it), whose images are files with their SHA-256.
+    """Log-probabilities of yes and no, float64 (n, 2), for pairs with image_id, hypothesis and place (file and row, for
+    messages). `images`: file and SHA-256 of each image id.
 
-    What is known is in `folder`, a file for each model (id and commit, or what a folder holds) and prompt, a line for
-    each image's content and sentence, written after each batch; killed and called again, it goes on behind them.
+    Known answers are in `folder`: a file for each model (id and commit, or content of a folder) and prompt, with a line
+    for each image content and sentence. It grows after each batch, so that a run that was killed can go on.
     ValueError for a sentence that holds a mark of the model's own, an answer that is no number, and a damaged file.
     """
     home = paths.preset_folder(asked.hub)

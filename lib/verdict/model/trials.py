@@ -34,7 +34,7 @@ SHUFFLED = "shuffled"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What one training run leaves: the fit, and where it was asked its answers; of a trial the control's as well."""
+    """Result of one training run: the fit, and predictions where it made any; of a trial those of the control too."""
 
     fit: Fit
     predictions: pd.DataFrame | None = None
@@ -81,7 +81,7 @@ def train_trial(stage: Stage) -> dict[int, TrainingRun]:
 
 
 def train_ahead(stage: Stage) -> None:
-    """The job of one seed alone, where seeds are trained apart: its trial finds the state that this leaves."""
+    """Train one seed in a job of its own, where seeds are trained apart; its trial goes on from the state it leaves."""
     train_seed(stage, int(stage.seed), is_asked=False)
     stage.save()
 

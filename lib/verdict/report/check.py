@@ -1,7 +1,7 @@
-"""What is wrong with a notebook, in seconds and without running it: `python -m verdict.report.check 05_test`.
+"""Check a notebook in seconds, without running it: `python -m verdict.report.check 05_test`.
 
-The rules of the lint, and of prose all that a page would refuse, or show otherwise than it is meant: names of numbers
-that do not exist, formulas that cannot be converted, pictures without alt text, links that lead nowhere.
+Besides the rules of the lint, it finds prose that a page would refuse or misread: names of numbers that do not exist,
+formulas that cannot be converted, pictures without alt text, links that lead nowhere.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from verdict.report.exporter import Site
 from verdict.report.outputs import environment
 
 KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
-TOLD_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
+COMPARED_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 
 
 def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
@@ -27,38 +27,36 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     overlap; such numbers come first. Data are the files of the first stage; pages are those that one side alone has, of
     which nothing else is listed.
     """
-    one, two = ({e.name: e for e in side if e.run} for side in (before, after))
-    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for page in sorted(one.keys() | two.keys()):
-        if page not in one or page not in two:
-            sides = {key: "executed" if page in side else "–" for key, side in (("before", one), ("after", two))}
-            found["pages"].append({"name": page, "page": page, **sides})
-            continue
-        left, right = _told(one[page]), _told(two[page])
+    pages_before, pages_after = ({e.name: e for e in side if e.run} for side in (before, after))
+    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for page in sorted(pages_before.keys() ^ pages_after.keys()):
+        state = {"before": "–", "after": "executed"} if page in pages_after else {"before": "executed", "after": "–"}
+        rows["pages"].append({"name": page, "page": page, **state})
+    for page in sorted(pages_before.keys() & pages_after.keys()):
+        left, right = _compared(pages_before[page]), _compared(pages_after[page])
         for kind in left:
-            found[kind] += _rows(page, left[kind], right[kind])
+            rows[kind] += _rows(page, left[kind], right[kind])
     # A parameter that differs in many stages in the same way is one row.
-    once: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in found["parameters"]:
-        once.setdefault((row["name"], row["before"], row["after"]), row)
-    found["parameters"] = list(once.values())
-    found["numbers"].sort(key=lambda row: not row["apart"])
-    return found
+    distinct: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in rows["parameters"]:
+        distinct.setdefault((row["name"], row["before"], row["after"]), row)
+    rows["parameters"] = list(distinct.values())
+    rows["numbers"].sort(key=lambda row: not row["apart"])
+    return rows
 
 
-def _told(execution: Execution) -> dict[str, Mapping[str, Any]]:
+def _compared(execution: Execution) -> dict[str, Mapping[str, Any]]:
     """What is compared of an execution, by kind.
 
-    Files have their names below the profile's folder, so that two profiles can be compared; numbers and claims, which
-    have sections of their own, and notebooks are none of them.
+    Files are named below the profile's folder, so that two profiles can be compared; files of numbers and claims, which
+    have sections of their own, and notebooks are left out.
     """
     outputs = execution.run.get("outputs", {})
-    files = {name: digest for name, digest in outputs.items() if not name.endswith(TOLD_ELSEWHERE)}
+    kept = {name: digest[:16] for name, digest in outputs.items() if not name.endswith(COMPARED_ELSEWHERE)}
+    files = {"/".join(name.split("/")[2:]) or name: digest for name, digest in kept.items()}
     return {
         "parameters": flatten(execution.run.get("params", {})),
-        "data" if execution.name.startswith("01_") else "files": {
-            "/".join(name.split("/")[2:]) or name: digest[:16] for name, digest in files.items()
-        },
+        "data" if execution.name.startswith("01_") else "files": files,
         "numbers": execution.numbers,
         "claims": {claim.statement: claim.verdict for claim in execution.claims},
     }
@@ -80,7 +78,7 @@ def _text(value: Any) -> str:
 
 
 def _are_apart(one: Any, other: Any) -> bool:
-    """Whether both are numbers whose intervals do not overlap."""
+    """Whether both are numbers, with intervals that do not overlap."""
     if not all(isinstance(side, Number) and side.low is not None for side in (one, other)):
         return False
     return one.high < other.low or other.high < one.low

@@ -33,7 +33,7 @@ _ENGINE.globals.clear()
 
 
 def chosen_text(source: str, numbers: Numbers) -> str:
-    """The parts of a text whose conditions hold.
+    """The text, without the parts of which a condition does not hold.
 
     MarkdownError for a number that is not stored, and for anything that is no comparison of numbers.
     """

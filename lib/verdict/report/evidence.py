@@ -15,7 +15,7 @@ from verdict.report.outputs import MIME, stem_slug
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What a reader who doubts a number looks at: a code cell, counted from 1 (0: unknown), and what it shows.
+    """Where a number can be checked: a code cell, counted from 1 (0: unknown), and what it shows.
 
     "Figure 2" or "Table 1", and its anchor on the page; "" where nothing is drawn. `data` is the output by MIME type.
     """

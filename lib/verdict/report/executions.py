@@ -82,18 +82,18 @@ def find_executions(profile: str, *, work: Path | None = None, with_former: bool
     `work` is the folder of the stages where it is not the profile's.
     """
     work = work or paths.work_dir(profile)
-    found = {e.name: e for e in (_load(folder, profile) for folder in _folders(work))}
-    found |= {path.stem: _failed(path, profile) for path in sorted((work / "failed").glob("*.ipynb"))}
-    others, params = set(), params_of(profile)
+    by_page = {e.name: e for e in (_load(folder, profile) for folder in _folders(work))}
+    by_page |= {path.stem: _failed(path, profile) for path in sorted((work / "failed").glob("*.ipynb"))}
+    live = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()}
+    params = params_of(profile)
     if params:
-        others = set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(params)}
+        live -= set(stages.ALL_NAMES) - {spec.name for spec in stages.specs_for(params)}
         declared = {stages.page(*execution) for execution in stages.executions(params)}
-        found = {name: e for name, e in found.items() if with_former or name in declared}
-    executed = {execution.notebook for execution in found.values()}
-    live = {path.stem for path in paths.NOTEBOOKS.glob("*.ipynb") if path.stem[:1].isdigit()} - others
+        by_page = {page: e for page, e in by_page.items() if with_former or page in declared}
     known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
-    missing = (Execution(e, e, "missing", () if e in known else (UNDECLARED,)) for e in live - executed)
-    return sorted([*found.values(), *missing], key=lambda e: (e.notebook, e.stage, str(e.run.get("trial") or "")))
+    missing = live - {execution.notebook for execution in by_page.values()}
+    not_run = (Execution(name, name, "missing", () if name in known else (UNDECLARED,)) for name in missing)
+    return sorted([*by_page.values(), *not_run], key=lambda e: (e.notebook, e.stage, str(e.run.get("trial") or "")))
 
 
 def params_of(profile: str) -> Params | None:
@@ -154,20 +154,14 @@ def _staleness(execution: Execution, profile: str) -> list[str]:
     return [*reasons, *_changed_library(run)]
 
 
-@functools.cache
-def _params_now(profile: str) -> Params:
-    return load_params(profile)
+_params_now = functools.cache(load_params)
+_code_now = functools.cache(code_digest)
 
 
 def forget() -> None:
     """Read parameters and library again the next time; for a process that outlives an edit."""
     _params_now.cache_clear()
     _code_now.cache_clear()
-
-
-@functools.cache
-def _code_now(name: str) -> str:
-    return code_digest(name)
 
 
 def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
@@ -220,11 +214,12 @@ def _shared(executions: Sequence[Execution], prefix: str | None = None) -> dict[
     seen: dict[str, Number] = {}
     clashing: set[str] = set()
     for execution in executions:
-        before = ("" if execution.source == stages.MODEL else f"{execution.source}.") if prefix is None else prefix
+        of_source = "" if execution.source == stages.MODEL else f"{execution.source}."
         for own_name, number in execution.numbers.items():
-            known = seen.setdefault(f"{before}{own_name}", number)
+            name = f"{of_source if prefix is None else prefix}{own_name}"
+            known = seen.setdefault(name, number)
             if known != number and repr(known) != repr(number):  # undefined values are equal
-                clashing.add(f"{before}{own_name}")
+                clashing.add(name)
     return {name: number for name, number in seen.items() if name not in clashing}
 
 

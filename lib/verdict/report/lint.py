@@ -88,12 +88,12 @@ def _exhibits(cells: list[Cell]) -> Iterator[str]:
     files, named = set(), []
     for cell in code_cells(cells):
         for call in (node for node in ast.walk(parsed(cell)) if isinstance(node, ast.Call)):
-            told = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
-            files.add(told.get("file"))
+            literals = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
+            files.add(literals.get("file"))
             # What a variable holds is not known here; pages are tested once they are rendered.
-            is_open = any(word.arg in (None, "exhibit") and word.arg not in told for word in call.keywords)
+            is_open = any(word.arg in (None, "exhibit") and word.arg not in literals for word in call.keywords)
             if isinstance(call.func, ast.Attribute) and call.func.attr == "claim" and not is_open:
-                named.append((ast.unparse(call.args[0]) if call.args else "", told.get("exhibit")))
+                named.append((ast.unparse(call.args[0]) if call.args else "", literals.get("exhibit")))
     for claim, exhibit in named:
         if exhibit is None:
             yield f"the claim {claim} names no exhibit: the file of the table or figure that shows its number"
@@ -270,7 +270,7 @@ def _call(node: ast.Call) -> Iterator[str]:
     for needed in _NEEDED.get(name, ()):
         if None not in given and needed not in given:
             yield f"{name} without {needed}="
-        elif needed == "alt" and isinstance(alt := given.get(needed), ast.Constant) and not str(alt.value).strip():
+        elif needed == "alt" and isinstance(given.get("alt"), ast.Constant) and not str(given["alt"].value).strip():
             yield f"{name} with an empty alt="
     first = node.args[0] if name == "say" and node.args else None
     if isinstance(first, ast.Constant) and isinstance(first.value, str):

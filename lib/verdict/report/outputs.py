@@ -91,7 +91,7 @@ def joined(value: Any) -> str:
 class OutputRenderer:
     """Renders outputs of one page in order, numbering its figures and tables.
 
-    `download` gives the address of a file, "" where there is to be none. Claims have a section of their own.
+    `download` gives the address of a file, "" for none. Claims have a section of their own.
     """
 
     markdown: Markdown
@@ -208,9 +208,9 @@ def clean_svg(text: str, *, label: str, prefix: str) -> str:
         kept = (_attribute(name, value, prefix) for name, value in element.attrib.items())
         element.attrib = dict(filter(None, kept))
         # Matplotlib names a picture by its content: of two alike the first keeps the name.
-        if (own := element.get("id", "")) in ids:
+        if element.get("id") in ids:
             del element.attrib["id"]
-        ids |= {own} - {""}
+        ids.add(element.get("id", ""))
     width = root.attrib.pop("width", "")
     root.attrib.pop("height", None)
     root.attrib |= {"role": "img", "aria-label": label}

@@ -65,7 +65,7 @@ def _layers(nodes: Sequence[Node]) -> list[list[Node]]:
 
 
 def _components(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Groups of stages that hang together, each in the given order."""
+    """Connected groups of stages, each in the given order."""
     group = {node.name: node.name for node in nodes}
     for name, needs in _needs(nodes).items():
         for need in needs:
@@ -137,9 +137,10 @@ class Job:
 
 
 def _job(name: str, run: dict[str, Any]) -> Job:
-    host, started = run.get("host", {}), datetime.fromisoformat(str(run["started"])).astimezone(UTC).timestamp()
+    host = run.get("host", {})
     place = (str(host.get("node", "unknown")), str(host.get("job", "")), int(host.get("mem_mb", 0)))
-    return Job(name, *place, str(run.get("device", "unknown")), started, float(run.get("elapsed_s") or 0.0))
+    started_s = datetime.fromisoformat(str(run["started"])).astimezone(UTC).timestamp()
+    return Job(name, *place, str(run.get("device", "unknown")), started_s, float(run.get("elapsed_s") or 0.0))
 
 
 def jobs_of(executions: Sequence[Execution]) -> list[Job]:
@@ -153,7 +154,7 @@ def jobs_of(executions: Sequence[Execution]) -> list[Job]:
 
 
 def lanes(jobs: Sequence[Job]) -> list[tuple[str, list[Job]]]:
-    """Jobs of each node in as few rows as let none lie over another: node and jobs of each row, by node."""
+    """Jobs of each node in as few rows as possible without an overlap: node and jobs of each row, by node."""
     rows: list[tuple[str, list[Job]]] = []
     for job in sorted(jobs, key=lambda job: (job.node, job.started_s)):
         free = next((row for node, row in rows if node == job.node and row[-1].ended_s <= job.started_s), None)
@@ -168,11 +169,13 @@ def draw_jobs(jobs: Sequence[Job]) -> str:
     """The section on jobs: how much work on how many nodes in how much time, a timeline, a table; "" without any."""
     if not jobs:
         return ""
-    nodes, begin = sorted({job.node for job in jobs}), min(job.started_s for job in jobs)
-    span, work = max(job.ended_s for job in jobs) - begin, sum(job.elapsed_s for job in jobs)
+    nodes = sorted({job.node for job in jobs})
+    begin = min(job.started_s for job in jobs)
+    span = max(job.ended_s for job in jobs) - begin
+    n_jobs = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
+    n_nodes = f"{len(nodes)} nodes" if len(nodes) > 1 else "one node"
     told = (
-        f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} on "
-        f"{f'{len(nodes)} nodes' if len(nodes) > 1 else 'one node'} ({', '.join(nodes)}): {duration(work)} of work; "
+        f"{n_jobs} on {n_nodes} ({', '.join(nodes)}): {duration(sum(job.elapsed_s for job in jobs))} of work; "
         f"from the first start to the last end {duration(span)}, pauses between runs included."
     )
     known = {"rows": lanes(jobs), "begin": begin, "span": max(1.0, span), "told": told, "duration": duration}

@@ -50,11 +50,9 @@ def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 def seeds(run: dict[str, Any]) -> str:
     """Seeds that the execution used, each with the parameter that sets it."""
-    found = []
-    for name, value in _flat(run.get("params", {})).items():
-        if name.endswith(("seed", "seeds")):
-            found.append(f"{', '.join(map(str, value)) if isinstance(value, list) else value} ({name})")
-    return "; ".join(found) or "none"
+    found = {name: value for name, value in _flat(run.get("params", {})).items() if name.endswith(("seed", "seeds"))}
+    listed = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
+    return "; ".join(f"{', '.join(map(str, values))} ({name})" for name, values in listed.items()) or "none"
 
 
 def changes(run: dict[str, Any]) -> str:
@@ -65,7 +63,7 @@ def changes(run: dict[str, Any]) -> str:
 
 
 def behind(execution: Execution, executions: Sequence[Execution]) -> list[Execution]:
-    """The execution and all whose records it read, directly or through others."""
+    """The execution and all others that it was made from, directly or through others."""
     by_record = {relative(e.folder / "run.json"): e for e in executions if e.folder is not None}
     found, waiting = {execution.name: execution}, [execution]
     while waiting:

@@ -42,8 +42,8 @@ class PublishError(ValueError):
 def origin(executions: Sequence[Execution]) -> dict[str, Any]:
     """Commits, parameters and time of a report; the commit of its newest page comes first.
 
-    Pages of several commits are published where nothing is stale: their code is then the project's as it stands, by its
-    hash, whatever was committed besides. PublishError if anything in it failed, is stale or missing, is a smoke run, or
+    Pages of several commits are published where nothing is stale, since their code then equals the project's by its
+    hash. PublishError if anything in it failed, is stale or missing, is a smoke run, or
     stems from several parameter sets.
     """
     unfit = [f"{e.name} is {e.status}" for e in executions if e.status != "done"]
@@ -52,8 +52,9 @@ def origin(executions: Sequence[Execution]) -> dict[str, Any]:
     runs = [execution.run for execution in executions]
     if not runs or any(run.get("is_smoke") for run in runs):
         raise PublishError("only a report with results is published, not an empty or a smoke run")
-    if len(found := sorted({str(run["params_hash"]) for run in runs})) > 1:
-        raise PublishError(f"the report stems from {len(found)} values of params_hash: {', '.join(found)[:200]}")
+    hashes = sorted({str(run["params_hash"]) for run in runs})
+    if len(hashes) > 1:
+        raise PublishError(f"the report stems from {len(hashes)} values of params_hash: {', '.join(hashes)[:200]}")
     runs.sort(key=lambda run: str(run["started"]), reverse=True)
     commits = list(dict.fromkeys(str(run["commit"]) for run in runs))
     states = {run["dirty"] for run in runs}
@@ -135,8 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
     is_staged = git("add", "--all", "--", str(folder)) is not None
     published = read_published(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    told = f" {found}" if (found := changes(published)) else ""
-    print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {published['commit'][:12]}{told}")
+    source = " ".join(filter(None, [published["commit"][:12], changes(published)]))
+    print(f"{folder}: {len(published['files'])} files, {size / 1e6:.1f} MB, from {source}")
     print("staged; `git commit` publishes it" if is_staged else "not staged: this project is no git repository")
     if chosen.zip:
         packed = pack(folder, paths.REPORTS / f"{chosen.profile}.zip")

@@ -1,4 +1,4 @@
-"""What reviewers are asked (`params/rubric.yaml`), and checklists answered for them (`notebooks/checklists.yaml`)."""
+"""The questions to reviewers (`params/rubric.yaml`), and checklists with answers (`notebooks/checklists.yaml`)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Rubric(_Strict):
 
 
 class Item(_Strict):
-    """An item of a checklist in our own words, its answer, the pages that bear it out, and why."""
+    """An item of a checklist in our own words, its answer, the pages that show it, and why."""
 
     id: Annotated[str, Field(min_length=1)]
     ask: Annotated[str, Field(min_length=1)]
@@ -52,7 +52,7 @@ class Item(_Strict):
 
 
 class Checklist(_Strict):
-    """A checklist that graders use, and whose it is."""
+    """A checklist that graders use, and its source."""
 
     title: Annotated[str, Field(min_length=1)]
     source: Annotated[str, Field(min_length=1)]

@@ -40,7 +40,7 @@ FEW = 4  # images of a gallery that are kept apart
 
 
 def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
-    """Display a sentence whose numbers are looked up by name.
+    """Display a sentence, with numbers looked up by name.
 
     The template is Markdown with `{name}` or `{{ name }}`; `{name|value}` leaves the interval out, raw HTML is shown as
     text. What must not be overlooked is an alarm, shown in red.
@@ -55,12 +55,7 @@ def say(template: str, numbers: Numbers, *, is_alarm: bool = False) -> None:
 
 
 def show_table(
-    table: pd.DataFrame,
-    *,
-    caption: str,
-    sort_key: str | None = None,
-    file: str = "",
-    first: int = MAX_ROWS,
+    table: pd.DataFrame, *, caption: str, sort_key: str | None = None, file: str = "", first: int = MAX_ROWS
 ) -> None:
     """Display a data frame as a captioned, sortable table that can be downloaded.
 
@@ -218,8 +213,10 @@ def _cells(table: pd.DataFrame) -> tuple[list[dict[str, Any]], list[list[Any]]]:
 
 
 def _value(record: dict[str, Any], name: str, merged: set[str]) -> Any:
-    ends = [record[name], record[f"{name}_low"], record[f"{name}_high"]] if name in merged else [None]
-    return record[name] if any(map(_is_missing, ends)) else Number(*map(float, ends))
+    if name not in merged:
+        return record[name]
+    estimate = [record[name], record[f"{name}_low"], record[f"{name}_high"]]
+    return record[name] if any(map(_is_missing, estimate)) else Number(*map(float, estimate))
 
 
 def _is_missing(value: Any) -> bool:

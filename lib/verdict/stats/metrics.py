@@ -174,8 +174,7 @@ def ece_change(
 
     last, first = errors
     last_centre, first_centre = centres
-    value = last.value - first.value
-    centre = last_centre - first_centre
+    value, centre = last.value - first.value, last_centre - first_centre
     low = centre - reach(last_centre - last.low, first.high - first_centre)
     high = centre + reach(last.high - last_centre, first_centre - first.low)
     return Interval(value, min(low, value), max(high, value))

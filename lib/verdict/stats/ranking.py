@@ -25,7 +25,7 @@ def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = 
 def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
 
-    Rows of equal confidence: the expected value under a random order of them. To ask for many weights, see `Ranked`.
+    Rows of equal confidence: the expected value under a random order of them. `Ranked` evaluates many weights faster.
     Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
     """
     return Ranked(confidence, wrong).aurc(weights)
@@ -41,7 +41,7 @@ def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | No
 
 
 class Ranked:
-    """Rows put in order once, however many weights are asked for; see `aurc`."""
+    """Rows sorted once, to evaluate `aurc` and risks under many weights."""
 
     def __init__(self, confidence: ArrayLike, wrong: ArrayLike):
         confidence, wrong = _scored(confidence, wrong)

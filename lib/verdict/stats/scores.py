@@ -1,4 +1,4 @@
-"""Logits and probabilities: what may pass for them, and the way from one to the other.
+"""Logits and probabilities: checks of either, and the conversion of one into the other.
 
 A logit row is (n_classes,); probabilities are its softmax. Cosine similarities are not logits: a model that compares
 embeddings multiplies its cosines by a scale before the softmax.
@@ -41,7 +41,7 @@ def check_logits(logits: ArrayLike, *, allow_small: bool = False) -> np.ndarray:
 
 
 def looks_small(array: np.ndarray) -> str:
-    """What values within [-1, 1] look like, and what to do, as a part of a sentence."""
+    """Why values within [-1, 1] are no logits, and what to save instead, as a part of a sentence."""
     span = f"got values in [{array.min():.3g}, {array.max():.3g}]"
     # The cosines of images and texts are seldom below 0, and far from 1.
     if array.min() >= 0 and array.max() > 0.5:

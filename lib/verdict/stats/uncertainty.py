@@ -1,4 +1,4 @@
-"""How sure a number is: intervals by resampling groups, paired comparisons, and what chance alone gives.
+"""Uncertainty of estimates: intervals by resampling groups, paired comparisons, and what chance alone gives.
 
 The unit that is resampled is the group (usually an image), never the row: rows of one image are alike, and resampling
 them one by one makes intervals too narrow. A statistic is a function of row weights, which say how often each row

@@ -1,4 +1,4 @@
-"""Sums over rows that count several times: what every metric is made of.
+"""Weighted sums over rows, from which every metric is computed.
 
 Weights say how often each row counts: None (once each), (n,), or (n_resamples, n). Results have the shape of the
 weights without their last axis.

@@ -20,8 +20,8 @@ class CleanError(ValueError):
 
 
 def clean(profile: str) -> list[str]:
-    """Remove a profile's work in progress and pages; a line for each folder that there was, of which a link is removed
-    as a link. `CleanError` where there is no such profile, or a report of it is being made.
+    """Remove a profile's work in progress and pages; a line for each folder removed. Of a link only the link itself is
+    removed. `CleanError` where there is no such profile, or a report of it is being made.
     """
     if profile not in paths.profiles():
         raise CleanError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")

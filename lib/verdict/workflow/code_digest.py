@@ -1,4 +1,4 @@
-"""The code that a stage's result, or a page, is made with: which files of the package count, and their hash."""
+"""The code behind a stage's result, or a page: which files of the package it uses, and their hash."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SHOWING = ("verdict.report.plots", "verdict.report")
 @functools.lru_cache(maxsize=2048)
 def _imported(source: str) -> frozenset[str]:
     """Modules of the package that a source imports, the packages that hold them included."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    own = [name.split(".") for name in found if name.split(".")[0] == "verdict"]
-    return frozenset(".".join(parts[:depth]) for parts in own for depth in range(1, len(parts) + 1))
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    of_package = [name.split(".") for name in names if name.split(".")[0] == "verdict"]
+    return frozenset(".".join(words[:depth]) for words in of_package for depth in range(1, len(words) + 1))
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -52,9 +52,9 @@ def library_files(sources: Iterable[str], apart: tuple[str, ...] = ()) -> list[P
         if f"{module}.".startswith(tuple(f"{name}." for name in apart)):
             continue
         base = paths.LIBRARY.parent.joinpath(*module.split("."))
-        found = {path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()} - files
-        files |= found
-        todo = todo.union(*(_imported(file.read_text(encoding="utf-8")) for file in found))
+        new = {path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()} - files
+        files |= new
+        todo = todo.union(*(_imported(file.read_text(encoding="utf-8")) for file in new))
     return sorted(files)
 
 

@@ -1,4 +1,4 @@
-"""Where stages run, and what each asks for: `params/execution/<where>/`, a base and what a profile overrides."""
+"""Where stages run, and the resources of each: `params/execution/<where>/`, a base and the overrides of a profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Ask(Model):
-    """What one stage asks for: megabytes, minutes until it is stopped, GPUs, processors; as in `default` where None."""
+    """Resources of one stage: megabytes, minutes until it is stopped, GPUs, processors; None: as in `default`."""
 
     mem_mb: Annotated[int, Field(ge=100)] | None = None
     minutes: Count | None = None
@@ -40,7 +40,7 @@ class SlurmParams(Model):
 
 
 class Execution(Model):
-    """Everything about where a profile runs; nothing of it changes a number."""
+    """Where and how a profile runs; none of it changes a number."""
 
     jobs: Count
     retries: NonNegativeInt
@@ -56,7 +56,7 @@ class Execution(Model):
             yield f"stages names {unknown}; there are {list(stages.ALL_NAMES)}"
 
     def ask(self, stage: str) -> Ask:
-        """What a stage asks for, everything said."""
+        """Resources of a stage, with defaults filled in."""
         given = self.stages.get(stage, Ask()).model_dump(exclude_none=True)
         return self.stages[DEFAULT].model_copy(update=given)
 

@@ -14,7 +14,7 @@ KERNEL, LANGUAGE = "python3", "python"
 
 
 def check_kernel(notebook: Path) -> None:
-    """Refuse a notebook in another language than Python by a ValueError; what its kernel is called does not matter."""
+    """Refuse a notebook in another language than Python by a ValueError, whatever the name of its kernel."""
     content = read_json(notebook)
     metadata = content.get("metadata") or {} if isinstance(content, dict) else {}
     kernel, language = (metadata.get(name) or {} for name in ("kernelspec", "language_info"))

@@ -165,7 +165,7 @@ def render(profile: str) -> int:
 
 
 def _is_up_to_date(params: Params, profile: str) -> bool:
-    """Whether nothing is to be done, found before anything that takes long to import; waits for another report."""
+    """Whether there is nothing to do, found without slow imports; waits for another report of the profile."""
     if not (paths.work_dir(profile) / integrity.WHOLE).is_file():
         return False
     with one_at_a_time(profile):

@@ -1,4 +1,4 @@
-"""Where an execution runs: the machine, its GPUs, a container's limits, and what a cluster says of its job."""
+"""Where an execution runs: the machine, its GPUs, the limits of its container, and its job on a cluster."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _device(name: str, n: int) -> str:
 
 
 def _identifiers(kind: str) -> list[str] | None:
-    """Identifiers of the machine's GPUs, or of the parts that they are divided into; None where nobody tells them."""
+    """Identifiers of the machine's GPUs, or of their partitions; None where `nvidia-smi` cannot list them."""
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError):

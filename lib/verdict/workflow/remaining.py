@@ -1,6 +1,6 @@
-"""How long a report still takes, and what of it cannot wait, by how long its stages took the last time.
+"""How long a report still takes, and which stages come first, by the times of the last run.
 
-That is the last run here or, before there is one, that of the copy in git.
+Without a run here, those of the copy in git are used.
 """
 
 from __future__ import annotations

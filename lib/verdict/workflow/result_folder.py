@@ -36,7 +36,7 @@ QUESTION = ("stage", "trial", "params", "code", "versions")
 def question(
     name: str, params: Params, trial: str | None = None, *, code: Callable[[str], str] = code_digest
 ) -> dict[str, Any]:
-    """What an execution of a stage answers now, as its record says it; `code` may be a `code_digest` that remembers."""
+    """What an execution of a stage would be made from now, as its record holds it; `code`: perhaps a cached digest."""
     asked = {"params": resolved(params, name, trial), "code": code(name)}
     asked |= {"stage": name, "trial": trial, "versions": artifacts.package_versions()}
     return json.loads(artifacts.canonical_json(asked))

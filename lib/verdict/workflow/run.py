@@ -46,7 +46,7 @@ def device_lease(wanted: str) -> Iterator[str]:
     if wanted == "cuda" and not gpus:
         raise RuntimeError("execution.device is cuda, but no CUDA device is visible here; set it to auto or cpu")
     if not gpus:
-        # Keras would take what else a machine has (a Mac's GPU), whose numbers nobody has compared.
+        # Keras would use other devices, such as a Mac's GPU; their numbers have not been compared.
         os.environ.update(CUDA_VISIBLE_DEVICES="", KERAS_TORCH_DEVICE="cpu")
         yield "cpu"
         return

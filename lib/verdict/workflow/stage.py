@@ -1,4 +1,4 @@
-"""What a notebook holds of its own stage: declared parameters, upstream results, numbers and claims."""
+"""A stage as its notebook sees it: declared parameters, upstream results, numbers and claims."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ class Stage:
             return None
 
     def answers(self, kind: str, *splits: str) -> pd.DataFrame | None:
-        """What else is known, if anything: answers to `VIEWS` of each image, to `QUESTIONS` about each pair,
+        """A table of further answers, None without one: to `VIEWS` of each image, `QUESTIONS` about each pair, or
         `DISTANCES`.
 
-        pair_id, split; logits, and the view, or the question with what each class should answer; or the distance.
+        Columns pair_id, split; logits, and the view, or the question with each class's answer to it; or the distance.
         """
         asked, file = self.given or stages.SIGNALS, f"{kind}.parquet"
         if asked not in stages.spec(self.name, self._params).needs:
@@ -266,6 +266,6 @@ def progress(text: str) -> None:
     """Tell the driver, and through it the person who waits, how far a stage has come."""
     target = os.environ.get("VERDICT_PROGRESS")
     if target:
-        # On a full disk the stage goes on to its own writes, whose error says what is needed.
+        # On a full disk the stage goes on to its own writes, which fail with a better message.
         with contextlib.suppress(OSError), Path(target).open("a", encoding="utf-8") as file:
             file.write(text.replace("\n", " ") + "\n")

@@ -34,7 +34,7 @@ RUNNERS = {
 WITHOUT_NOTEBOOK = frozenset(RUNNERS)
 # What trains one seed of a trial ahead of it, where `execution.seeds_apart` gives each a job of its own.
 SEED_RUNNER = ("verdict.model.trials", "train_ahead")
-# Tables of what else was asked of the model that is kept.
+# Tables of further answers of the kept model.
 VIEWS, QUESTIONS, DISTANCES = "views", "questions", "distances"
 
 

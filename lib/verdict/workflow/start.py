@@ -29,7 +29,7 @@ from verdict.base import artifacts, paths
 # nbformat imports jsonschema, which would make a parser for addresses in any script, for a second in every process.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-# What a run is given of the machine's variables: where things are, which devices it may use, how to reach the network.
+# Variables of the machine that a run inherits: where things are, which devices it may use, how to reach the network.
 # ATEN_CPU_CAPABILITY makes this processor compute like another one, which is how an installation's check is tried.
 PROXIES = tuple(f"{kind}_proxy" for kind in ("http", "https", "all", "no"))
 KEPT = (
@@ -194,7 +194,7 @@ def run_folder(lock: Path) -> Iterator[dict[str, str]]:
 
 
 class Tie:
-    """What a process lives by: its parent (a number), and the run that it belongs to, whose driver holds a lock."""
+    """The parent of a process (its number) and the run that it belongs to: the process ends when either has ended."""
 
     def __init__(self, parent: int):
         self.parent, self._file = parent, None

@@ -117,8 +117,7 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
 def serve(listening: socket.socket, modules: Sequence[str]) -> Asked | None:
     """Answer callers until standard input ends, then None; in each fork what it has to run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    known: dict[str, tuple[int, int]] | None = None
-    forks: dict[socket.socket, int] = {}
+    forks, known = {}, None
     while True:
         ready, _, _ = select.select([listening, sys.stdin, *forks], [], [], POLL_S if forks else None)
         _attend(forks, ready)

@@ -51,7 +51,7 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
 
 
 def _rarely(say: Callable[[str], None], pause_s: float = 5.0) -> Callable[[str], None]:
-    """Say something at most once in so many seconds."""
+    """A function that says texts, but at most one in `pause_s` seconds; the others are dropped."""
     last = time.monotonic()
 
     def say_rarely(text: str) -> None:

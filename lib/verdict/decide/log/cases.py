@@ -1,4 +1,4 @@
-"""New cases as somebody gives them, JSON lines, read as the policy of a report needs them, or refused by line."""
+"""Read new cases from JSON lines, in the form that the policy of a report needs; errors name the line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def numbered_lines(file: BinaryIO, name: str, *, is_cut: bool = False) -> Iterat
 
 
 def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueError | None]:
-    """Cases up to the first that cannot be read, and what is wrong with that one."""
+    """Cases up to the first that cannot be read, and the error of that one."""
     rows: dict[str, dict[str, Any]] = {}
     try:
         for number, raw in lines:
@@ -146,9 +146,9 @@ def _number(place: str, given: Mapping[str, Any], name: str, high: float = 1.0) 
 
 
 def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
-    """Logits (k, K) of the rows up to the first whose answer cannot be read, and what is wrong with that one.
+    """Logits (k, K) of the rows up to the first with an answer that cannot be read, and the error of that one.
 
-    They stand in any form that `answers` reads.
+    Answers may have any form that `answers` reads.
     """
     classes, first = stored.head.classes, rows[0]["given"]
     try:

@@ -68,10 +68,7 @@ class DecidedBatch:
 
 
 def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
-    """The items of a batch, one by one, in its order.
-
-    A log of millions is written from a chain of batches: only one batch is in memory.
-    """
+    """The items of a batch, in its order; a chain of batches writes a log of millions with one batch in memory."""
     classes, model = list(batch.classes), top_class(batch.logits)
     shared = {name: getattr(batch, name) for name in ("temperature", "model_hash", "params_hash", "run_id")}
     shared |= {"classes": classes}

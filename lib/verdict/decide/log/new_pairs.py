@@ -1,4 +1,4 @@
-"""New pairs that nobody has answered, a table and its pictures, as cases with what the report's models say of them."""
+"""New pairs, a table and its pictures, as cases with the answers of the report's models."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
 
 
 def _not_asked(params: Params) -> str:
-    """What to do where new pairs cannot be asked about; "" where they can."""
+    """What the user can do where the model cannot be asked about new pairs; "" where it can."""
     if params.data.source == stages.CLIP:
         return (
             "its policy is about CLIP's answers to pictures alone, and CLIP is not asked here about others; give JSON "
@@ -79,7 +79,7 @@ def _not_asked(params: Params) -> str:
 def _asked_of_hub(
     params: Params, profile: str, table: Path, pairs: pd.DataFrame, files: Mapping[str, Path], *, progress: Progress
 ) -> Lines:
-    """Whole cases of pairs, with what the model of the hub says; kept, so that none is asked about a pair twice."""
+    """Pairs as whole cases, with the answers of the model of the hub, which are kept and never asked for again."""
     asked = params.data.answers.model
     images = {name: (file, sha256_file(file)) for name, file in files.items()}
     placed = pairs.assign(place=[f"{table}, line {number}" for number in pairs["line"]])

@@ -103,7 +103,7 @@ def _line_differences(
 
 
 def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Difference]:
-    """What does not follow from the logged inputs; neighbours that were decided alike are recomputed together."""
+    """Fields that do not follow from the logged inputs; neighbours with one policy are recomputed together."""
     readable = [(number, item) for number, item in batch if isinstance(item, Item)]
     for _, group in groupby(readable, key=lambda line: _decided_by(line[1])):
         lines = list(group)

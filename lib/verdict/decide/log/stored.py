@@ -29,11 +29,11 @@ POLICY, LOG = "08_policy", "audit.jsonl"
 
 @dataclass(frozen=True)
 class Stored:
-    """What a finished report decides by: `head`, any item of its log, whose thresholds, temperature and signals stand.
+    """The policy of a finished report: `head` is an item of its log, which holds thresholds, temperature and signals.
 
-    `names`: what the model that they were tuned for is called; `known`: what is watched of calib, a row a group;
-    `distances` (m,), or None: of val and calib from train; `how`: what answers are called and how they are read;
-    `worth` (K,), or None: logits of bare answers, where nothing else was given.
+    `names`: names of the model that the policy was tuned for; `known`: the watched signals of calib, one row a group;
+    `distances` (m,), or None: distances of val and calib from train; `how`: names and forms of answers; `worth` (K,),
+    or None: logits that stand for bare answers, where the policy was tuned on such answers alone.
     """
 
     head: Item
@@ -45,7 +45,7 @@ class Stored:
 
     @cached_property
     def renamed(self) -> dict[str, str]:
-        """Names of columns that are known, by those that the profile's tables have."""
+        """The known name of each column, by its name in the profile's tables."""
         return {own: known for known, own in self.how.columns.items()}
 
 
@@ -83,8 +83,7 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     distances = foreign = None
     if head.foreign is not None:
         of_pairs = stage.answers(stages.DISTANCES, Split.VAL, Split.CALIB).set_index("pair_id")["distance"]
-        distances = of_pairs.to_numpy()
-        m = len(distances)
+        distances, m = of_pairs.to_numpy(), len(of_pairs)
         # A row of calib is one of those that it is compared with, unlike a new one: it is taken out of its count.
         with_itself = distance_confidence(of_pairs.loc[calib["pair_id"]].to_numpy(), distances)
         foreign = (with_itself * (m + 1) - 1) / m

@@ -39,8 +39,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     if params.data.is_given or params.data.source == stages.CLIP:
         raise ValueError(f"{profile} has no model of its own to ask: its report is about what another model said")
     if not stages.finished(profile, SELECTION):
-        command = f"make report PROFILE={profile}"
-        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make the report first: {command}")
+        raise FileNotFoundError(f"no model is kept of profile {profile!r}; make one: make report PROFILE={profile}")
     if out.is_dir():
         raise ValueError(f"--out is a file, and {out} is a folder")
     asked, files = _read(pairs, images, skip=skip)
@@ -65,7 +64,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     known = np.isfinite(logits).all(axis=1)
     if not known.any():
         raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
-    found = table.answers(chosen[known], logits[known], kept.rule)
+    predictions = table.answers(chosen[known], logits[known], kept.rule)
     details = {
         "profile": profile,
         "trial": kept.trial,
@@ -74,11 +73,11 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
         "weights_sha256": sha256_file(kept.weights),
         "pairs_sha256": sha256_file(pairs),
         "commit": commit()[0],
-        "n_rows_left_out": len(asked) - len(found),
-        "images_left_out": sorted({*asked["image_id"], *unreadable} - set(found["Image_ID"])),
+        "n_rows_left_out": len(asked) - len(predictions),
+        "images_left_out": sorted({*asked["image_id"], *unreadable} - set(predictions["Image_ID"])),
     }
-    table.write(out, found, kept.rule, details)
-    return found
+    table.write(out, predictions, kept.rule, details)
+    return predictions
 
 
 def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[str, Path]]:
@@ -98,11 +97,11 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
     return rows, files
 
 
-def _tell(found: pd.DataFrame, out: Path) -> None:
+def _tell(predictions: pd.DataFrame, out: Path) -> None:
     rule = table.read_json(table.rule_path(out))
-    counts = ", ".join(f"{name} {n:,} ({n / len(found):.1%})" for name, n in rule["n_by_label"].items())
+    counts = ", ".join(f"{name} {n:,} ({n / len(predictions):.1%})" for name, n in rule["n_by_label"].items())
     fitted = f"T = {rule['temperature']:.4g}" if rule["is_calibrated"] else "not calibrated: 07_calibration has not run"
-    print(f"{out}: {len(found):,} rows; {counts}")
+    print(f"{out}: {len(predictions):,} rows; {counts}")
     print(f"model: trial {rule['trial']}, seed {rule['seed']}, probabilities {fitted}")
     print(f"rule: {rule['meaning']}, {rule['threshold']:g}; see {table.rule_path(out)}")
     if rule["n_rows_left_out"]:
@@ -111,13 +110,13 @@ def _tell(found: pd.DataFrame, out: Path) -> None:
 
 
 def _check(predictions: Path, labels: Path, statistics: StatisticsParams) -> None:
-    found = table.score(predictions, labels, statistics)
+    score = table.score(predictions, labels, statistics)
     states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
-    print(f"{predictions}: {states[found.is_unchanged]}; {found.n_without_label:,} predicted pairs have no label")
+    print(f"{predictions}: {states[score.is_unchanged]}; {score.n_without_label:,} predicted pairs have no label")
     kind = f"{statistics.level:.0%} interval"
-    for name, interval in (("accuracy", found.accuracy), ("macro-F1", found.macro_f1)):
+    for name, interval in (("accuracy", score.accuracy), ("macro-F1", score.macro_f1)):
         bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
-        print(f"{name} {interval.value:.4f} {bounds} on {found.n:,} labelled pairs ({kind} over images)")
+        print(f"{name} {interval.value:.4f} {bounds} on {score.n:,} labelled pairs ({kind} over images)")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -160,8 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
             _check(chosen.check, chosen.labels, load_params(chosen.profile).statistics)
             return 0
         with device_lease(load_params(chosen.profile).execution.device):
-            found = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
-        _tell(found, chosen.out)
+            rows = export(chosen.profile, chosen.pairs, chosen.images, chosen.out, skip=chosen.skip_unusable_images)
+        _tell(rows, chosen.out)
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         tell(f"export: {text}")

@@ -116,21 +116,22 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     """
     table, truth = read(path), read_pair_file(labels).rows
     is_unchanged = _follows_rule(path, table)
-    told: dict[tuple[str, str], str] = {}
-    for *key, label in table[["Image_ID", "Hypothesis", "Label"]].itertuples(index=False, name=None):
-        if told.setdefault(tuple(key), label) != label:
-            raise ValueError(f"{path}: the pair {tuple(key)} has two answers, {told[tuple(key)]!r} and {label!r}")
+    predicted: dict[tuple[str, str], str] = {}
+    for *pair, label in table[["Image_ID", "Hypothesis", "Label"]].itertuples(index=False, name=None):
+        known = predicted.setdefault(tuple(pair), label)
+        if known != label:
+            raise ValueError(f"{path}: the pair {tuple(pair)} has two answers, {known!r} and {label!r}")
     keys = list(zip(truth["image_id"], truth["hypothesis"], strict=True))
-    if missing := [key for key in keys if key not in told]:
+    if missing := [key for key in keys if key not in predicted]:
         raise ValueError(f"{path}: {len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}")
     y_true = np.array([Label.parse(label) for label in truth["label"]], dtype=np.int64)
-    y_pred = np.array([Label.parse(told[key]) for key in keys], dtype=np.int64)
+    y_pred = np.array([Label.parse(predicted[key]) for key in keys], dtype=np.int64)
     images = Resampler(truth["image_id"].to_numpy(), statistics.n_resamples, statistics.level, statistics.seed)
     return Score(
         images.mean(y_pred == y_true, span=(0.0, 1.0)),
         images.interval(lambda weights: macro_f1(y_true, y_pred, len(Label), weights)),
         n=len(keys),
-        n_without_label=len(told.keys() - set(keys)),
+        n_without_label=len(predicted.keys() - set(keys)),
         is_unchanged=is_unchanged,
     )
 
@@ -141,14 +142,15 @@ def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
         return None
     stored = read_json(rule_path(path))
     probs = table[list(prob_columns())].to_numpy(dtype=np.float64)
-    told = np.array([Label.parse(label) for label in table["Label"]], dtype=np.int64)
+    stored_labels = np.array([Label.parse(label) for label in table["Label"]], dtype=np.int64)
     is_broken = np.ones(len(table), dtype=bool)
     for rounding in (-_ROUNDING, _ROUNDING):
         # The stored probabilities are calibrated already: their logarithms are logits at temperature 1.
         rule = DecisionRule(threshold=stored["threshold"] + rounding, label=Label.parse(stored["label"]))
         with np.errstate(divide="ignore"):
-            is_broken &= rule.decide(np.log(probs)) != told
-    if (broken := np.flatnonzero(is_broken)).size:
+            is_broken &= rule.decide(np.log(probs)) != stored_labels
+    broken = np.flatnonzero(is_broken)
+    if broken.size:
         raise ValueError(
             f"{path}: {broken.size} labels are not what {rule_path(path).name} makes of their probabilities, the first "
             f"in line {int(broken[0]) + 2}: were labels or columns exchanged?"

@@ -32,21 +32,21 @@ def descend(
 ) -> list[float]:
     """AdamW, its rate rising for 15 % of the steps and falling afterwards, the gradient's norm held at 1.
 
-    Each step draws a batch and gives its loss, and what is told and returned of it; a line tells the mean over `every`
-    steps.
+    `step_loss` draws a batch and gives its loss, and the loss that is reported, of which a list is returned; a line of
+    progress tells the mean over `every` steps.
     """
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.15)
-    told, started = [], time.perf_counter()
+    losses, started = [], time.perf_counter()
     for step in range(1, steps + 1):
         loss, shown = step_loss()
-        told.append(shown)
+        losses.append(shown)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         if step % every == 0:
-            mean, elapsed_s = np.mean(told[-every:]), time.perf_counter() - started
+            mean, elapsed_s = np.mean(losses[-every:]), time.perf_counter() - started
             progress(f"{name}  step {step}/{steps}  loss {mean:.3f}  {elapsed_s:.0f} s")
-    return told
+    return losses

@@ -214,13 +214,10 @@ def about(name: str, backbone: keras.Model) -> str:
         else "Taught masked words of unlabelled sentences, and to tell from [CLS] which words a sentence holds."
     )
     unseen = PROVENANCE[name.partition("_")[0]]
-    form = f"{type(backbone).__name__}, {backbone.count_params():,} parameters, keras-hub preset format"
-    lines = [
-        f"{form}, weights in 16 bits.",
-        f"{task} It has seen no pair of image and sentence with a label, and {unseen}.",
-        VARIED.get(name, ""),
-    ]
-    return "\n\n".join(filter(None, lines))
+    n_parameters = f"{backbone.count_params():,} parameters"
+    form = f"{type(backbone).__name__}, {n_parameters}, keras-hub preset format, weights in 16 bits."
+    taught = f"{task} It has seen no pair of image and sentence with a label, and {unseen}."
+    return "\n\n".join(filter(None, [form, taught, VARIED.get(name, "")]))
 
 
 PRESETS: dict[str, Maker] = dict.fromkeys([*VISION, *TEXT], made)

@@ -78,7 +78,7 @@ def card(name: str, made: Made, seed: int, elapsed_s: float) -> str:
 
 
 def main(presets: Mapping[str, Maker], arguments: list[str] | None = None) -> int:
-    """Command line: make the presets that are asked for, or all of these."""
+    """Command line: make the chosen presets, or all of them."""
     parser = argparse.ArgumentParser(description="Make the tiny presets that the package ships.")
     parser.add_argument("--only", action="append", choices=list(presets), help="make this preset only (repeatable)")
     parser.add_argument("--out", type=Path, default=paths.PRESETS, help="folder (default: %(default)s)")

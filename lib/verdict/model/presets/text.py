@@ -133,7 +133,7 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
 
 
 def encode_whole(backbone: keras_hub.models.DistilBertBackbone, ids: torch.Tensor) -> torch.Tensor:
-    """[CLS] of sentences, none of whose words is hidden, in inference mode: float32 (n, width)."""
+    """[CLS] of sentences without hidden words, in inference mode: float32 (n, width)."""
     return backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
 
 
@@ -164,7 +164,7 @@ class _Asked(torch.nn.Module):
         return [self.recipe.bag_weight * held, self.recipe.place_weight * place]
 
     def accuracy(self, encoded: torch.Tensor, chosen: torch.Tensor) -> dict[str, float]:
-        """Share of places whose word is told from [CLS], where that was asked."""
+        """Share of places at which the word is predicted from [CLS], if the recipe trains that."""
         if self.places is None:
             return {}
         right = self.at(encoded).argmax(-1) == self.ordered[chosen]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Lines of a forest plot; of more the first and the last are drawn.
 MAX_LINES = 40
-# Numbers are written into a confusion matrix of so many classes; more could not be read.
+# Numbers are written into a confusion matrix of up to so many classes; of more they could not be read.
 MAX_WRITTEN = 20
 # Nearer to 0 or 1 than this, an accuracy on a logit axis is drawn here.
 _EDGE = 0.02
@@ -56,17 +56,17 @@ def plot_lines(
     """
     ylim = options.pop("ylim", None)
     table = curves if isinstance(curves, pd.DataFrame) else pd.concat(curves, names=[hue]).reset_index(hue)
-    low, high = next((pair for pair in (("low", "high"), (f"{y}_low", f"{y}_high")) if {*pair} <= {*table}), ("", ""))
+    known = [(low, high) for low, high in (("low", "high"), (f"{y}_low", f"{y}_high")) if {low, high} <= {*table}]
     names = list(dict.fromkeys(table[hue].map(plain))) if hue in table else []
     if names:
-        split = {"hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": palette_of(names)}
-        options |= split
+        options |= {"hue": hue, "style": hue, "hue_order": names, "style_order": names, "palette": palette_of(names)}
         table = table.assign(**{hue: table[hue].map(plain)})
     drawn = table
-    if low:
-        drawn, options = _with_bounds(table, y, low, high), options | _GIVEN | {"err_kws": {"alpha": 0.16, "lw": 0}}
+    if known:
+        drawn = _with_bounds(table, y, *known[0])
+        options |= _GIVEN | {"err_kws": {"alpha": 0.16, "lw": 0}}
     else:
-        options |= {"estimator": None}
+        options["estimator"] = None
     sns.lineplot(drawn, x=x, y=y, ax=ax, sort=False, markeredgewidth=0, **options)
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
     if names and ax.get_legend():
@@ -184,12 +184,7 @@ def forest_rows(table: pd.DataFrame, label: str, value: str, group: str | None =
 
 
 def plot_forest(
-    table: pd.DataFrame,
-    *,
-    ax: Axes,
-    xlabel: str,
-    reference: float | None = None,
-    parts: pd.DataFrame | None = None,
+    table: pd.DataFrame, *, ax: Axes, xlabel: str, reference: float | None = None, parts: pd.DataFrame | None = None
 ) -> None:
     """Estimates with their intervals, one a line, the first row on top.
 
@@ -329,7 +324,7 @@ def plot_correlations(table: pd.DataFrame, *, ax: Axes) -> None:
 def plot_surface(
     grid: pd.DataFrame, *, ax: Axes, xlabel: str, ylabel: str, zlabel: str, best: tuple[int, int] | None = None
 ) -> None:
-    """A heat map of costs, or of what else two quantities decide; few cells have their values written in.
+    """A heat map of costs, or of another function of two quantities; few cells have their values written in.
 
     Index and columns are the two quantities; the first row is drawn at the bottom. `zlabel` is quantity and unit of the
     colour bar, and `best` the (row, column) that was chosen.
@@ -373,11 +368,14 @@ def plot_embedding(points: pd.DataFrame, *, ax: Axes, names: Sequence[str]) -> N
     `x` and `y` have no units, so that the axes carry no ticks; `label` is the true class, and `names` the classes in
     the order of the legend.
     """
-    palette, markers, kind = {}, {}, pd.Series("", index=points.index)
+    palette, markers = {}, {}
+    kind = pd.Series("", index=points.index)
     for (name, color), is_right in itertools.product(palette_of(names).items(), (True, False)):
         chosen = (points["label"] == name) & (points["is_right"] == is_right)
         words = f"{plain(name)}, answered {'rightly' if is_right else 'wrongly'} ({chosen.sum():,})"
-        palette[words], markers[words], kind[chosen] = color, "o" if is_right else "X", words
+        kind[chosen] = words
+        palette[words] = color
+        markers[words] = "o" if is_right else "X"
     looks = {"palette": palette, "markers": markers, "hue_order": [*palette], "style_order": [*palette]}
     shown = points.assign(kind=kind)
     sns.scatterplot(shown, x="x", y="y", hue="kind", style="kind", s=24, linewidth=0, alpha=0.7, ax=ax, **looks)
