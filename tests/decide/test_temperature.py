@@ -90,6 +90,13 @@ def test_the_true_temperature_is_found_and_its_interval_covers_it():
     assert 34 <= covered <= 40
 
 
+def test_the_interval_of_rows_that_say_nothing_holds_every_temperature():
+    logits, y_true = np.full((31, 2), -0.7), np.arange(31) % 2
+    fitted = Temperature.fit(logits, y_true, allow_small=True)
+    interval = fitted.interval(logits, y_true, Resampler(np.arange(31), 100, 0.95, 1))
+    assert fitted.temperature == 1 and interval.low == np.exp(-7) and interval.high == np.exp(7)
+
+
 def test_resamples_are_fitted_as_rows_would_be():
     logits, y_true = over_confident(503, 3, 1)
     resampler = Resampler(np.arange(503) // 5, 7, 0.95, 2)
