@@ -90,6 +90,13 @@ def test_the_true_temperature_is_found_and_its_interval_covers_it():
     assert 34 <= covered <= 40
 
 
+def test_the_interval_of_rows_that_say_nothing_holds_every_temperature():
+    logits, y_true = np.full((31, 2), -0.7), np.arange(31) % 2
+    fitted = Temperature.fit(logits, y_true, allow_small=True)
+    interval = fitted.interval(logits, y_true, Resampler(np.arange(31), 100, 0.95, 1))
+    assert fitted.temperature == 1 and interval.low == np.exp(-7) and interval.high == np.exp(7)
+
+
 def test_resamples_are_fitted_as_rows_would_be():
     logits, y_true = over_confident(503, 3, 1)
     resampler = Resampler(np.arange(503) // 5, 7, 0.95, 2)
@@ -100,11 +107,10 @@ def test_resamples_are_fitted_as_rows_would_be():
     assert np.isnan(temperature_replicates(logits, y_true, Resampler(np.zeros(503), 7, 0.95, 2))).all()
 
 
-def test_where_no_temperature_differs_from_another_it_stays_one_in_every_resample():
-    logits, y_true = np.repeat(np.arange(43.0)[:, None], 3, axis=1), np.arange(43) % 3
-    fitted = Temperature.fit(logits, y_true)
-    found = fitted.interval(logits, y_true, Resampler(np.arange(43), 100, 0.95, 1))
-    assert (found.value, found.low, found.high) == (fitted.temperature, 1.0, 1.0)
+def test_a_resample_without_the_one_row_that_says_something_stays_at_one():
+    logits = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 2.0]])
+    found = temperature_replicates(logits, np.array([0, 1, 0, 1]), Resampler(np.arange(4), 100, 0.95, 1))
+    assert set(np.round(np.log(found), 6)) == {0.0, -7.0}
 
 
 @pytest.mark.parametrize("seed", range(9))

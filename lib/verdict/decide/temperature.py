@@ -97,6 +97,8 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
     y_true = check_labels(y_true, *logits.shape)
     if resampler.n_groups < 2:
         return np.full(resampler.n_resamples, np.nan)
+    if not np.ptp(logits, axis=1).any():  # every T is as good: both ends
+        return np.resize(np.exp([-LOG_T_BOUND, LOG_T_BOUND]), resampler.n_resamples)
     coarse_slopes = resampler.sums(_row_slopes(logits, y_true, _GRID).T)
     coarse = _sign_change(coarse_slopes, _GRID)
     cell = _GRID[1] - _GRID[0]

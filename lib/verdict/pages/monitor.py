@@ -37,18 +37,7 @@ COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label"
 # How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
 RISEN, WITHIN, N_STREAMS, MOSTLY = (1.5, 2.0, 3.0), (100, 300, 1000), 400, 0.9
 _POLICY = ("model_hash", "params_hash", "run_id")
-_KEPT = (
-    *_POLICY,
-    "pair_id",
-    "image_id",
-    "group_id",
-    "hypothesis",
-    "date",
-    "decision",
-    "forced_by",
-    "model_answer",
-    "score",
-)
+_KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
 
 
 @dataclass(frozen=True)
@@ -98,7 +87,8 @@ def load(log: Path, labels: Path | None, share: float, seed: int) -> Monitored:
     for number, item in enumerate(read_log(log), start=1):
         if isinstance(item, str):
             raise ValueError(f"{log}, line {number} is damaged: {item}")
-        items.append({name: getattr(item, name) for name in _KEPT} | {"batch": item.thresholds.batch, "number": number})
+        kept = {name: getattr(item, name) for name in (*_KEPT, *_POLICY)}
+        items.append(kept | {"batch": item.thresholds.batch, "number": number})
     if not items:
         raise ValueError(f"{log} holds no decision")
     head, cases = item, pd.DataFrame(items)
