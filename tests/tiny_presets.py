@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from verdict.base.params import ModelParams
-from verdict.model.backend import keras_hub
+from verdict.model.backend import keras, keras_hub
 
 WORDS = ["there", "is", "a", "red", "seven", "above", "two", "blue", "ones"]
 SIZE = (32, 48)
@@ -14,7 +14,8 @@ SIZE = (32, 48)
 
 @cache
 def _made() -> tempfile.TemporaryDirectory:
-    """A vision and a text preset with random weights, in two folders, made once a process."""
+    """A vision and a text preset with fixed random weights, in two folders, made once a process."""
+    keras.utils.set_random_seed(1)
     folder = tempfile.TemporaryDirectory()
     vision, text = (str(Path(folder.name) / name) for name in ("vision", "text"))
     keras_hub.models.ViTBackbone(
