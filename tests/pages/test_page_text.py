@@ -89,7 +89,14 @@ FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecast
 LABELLED = of("independent.bought", "coverage", "auto_error", "cost", "saved", groups=40, labels=320, is_enough=1)
 LABELLED |= of("independent.bought", kept=0.85, broken=0.05, pays_after=400)
 HALVED = {f"{split}.accuracy_change": DOWN for split in ("independent", "independent_images", "independent_sentences")}
-HALVED |= of("independent", images_minus_sentences=DOWN, interaction=SPANS, gain_over_guessing=UP)
+HALVED |= of("independent", images_minus_sentences=DOWN, interaction=SPANS, gain_over_guessing=UP, alone_gain=DOWN)
+HALVED |= {"independent_images.alone_gain": UP}
+ALARMED = HALVED | {
+    "foreign.rate_batch": 0.01,
+    "independent_images.is_foreign": 1,
+    "independent_sentences.is_foreign": 1,
+}
+MASKED = ("06_interpretation", "masking.most_contrast.logit_change")
 JOINED = of("data.people", "whole", "whole_by_majority", "accuracy", share_asked=0.1, value=(0.97, 0.96, 0.98))
 JOINED |= {"published.whole": (0.99, 0.985, 0.995), "data.test.accuracy": UP}
 
@@ -431,6 +438,16 @@ CASES = [
     (
         *(BREAKS, HALVED | {"foreign.rate_batch": 0.01, "independent_images.is_foreign": 1}),
         *({"independent_sentences.is_foreign": 0}, "new images are called foreign; new sentences are **not**"),
+    ),
+    *by_interval(
+        *(BREAKS, ALARMED, "independent_images.alone_gain", "**On new images alone the alarm was not needed:** acting"),
+        *("On new images alone the alarm was needed", "That new images alone needed the alarm is not shown"),
+    ),
+    (BREAKS, ALARMED, {}, "on new images with new sentences -0.30", "not** called"),
+    (BREAKS, ALARMED, {"independent_images.is_foreign": 0}, "**not** called foreign; new sentences are.", "alarm"),
+    *by_interval(
+        *(MASKED, {}, MASKED[1], "The logit, too, moves more than"),
+        *("The logit moves **less** than", "no difference from patches of most contrast is shown"),
     ),
     (TOGETHER, {}, {}, "", "people"),
     (TOGETHER, JOINED, {"published.whole": NOTHING}, "by the majority; the model alone is on", "arXiv"),

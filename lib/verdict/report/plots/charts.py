@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Lines of a forest plot; of more the first and the last are drawn.
 MAX_LINES = 40
+# Letters of a label beside its line.
+WRAPPED = 22
 # Numbers are written into a confusion matrix of so many classes; more could not be read.
 MAX_WRITTEN = 20
 # Nearer to 0 or 1 than this, an accuracy on a logit axis is drawn here.
@@ -208,7 +211,8 @@ def plot_forest(
     Parameters
     ----------
     table : DataFrame
-        Columns `label`, `value`, `low`, `high`; optional `group`, which colours the rows.
+        Columns `label`, `value`, `low`, `high`; optional `group`, which colours the rows. A label that rows share
+        stands at the first of them; a long one is wrapped where lines leave room.
     reference : float, optional
         A vertical line, such as zero or a target.
     parts : DataFrame, optional
@@ -234,7 +238,10 @@ def plot_forest(
     if parts is not None:
         place = {label: at for at, label in enumerate(table["label"])}
         ax.scatter(parts["value"], parts["label"].map(place), s=22, facecolors="none", edgecolors=MUTED, zorder=3)
-    ax.set_yticks(places, table["label"].map(plain))
+    names = table["label"].map(plain)
+    if ax.figure.get_figheight() > 0.3 * len(table):
+        names = names.map(lambda name: textwrap.fill(name, WRAPPED))
+    ax.set_yticks(places, names.where(names != names.shift(), ""))
     ax.set(xlabel=xlabel, ylabel="")
     ax.grid(False, axis="y")
     if ax.get_legend():
