@@ -139,7 +139,7 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
         for name, (rate, share, alike) in plans.items():
             needed = _groups(Promise(error, confidence), second, rate, share, alike)
             row = {"error": error, "plan": name, "error_rate": rate, "coverage": share, "alike": alike}
-            rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0.0)})
+            rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
             if (error, name) == (own, "after"):
                 for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
                     known = value if math.isfinite(value) else math.nan
