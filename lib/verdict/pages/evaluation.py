@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Label, Split, class_names
+from verdict.base.labels import Label, Split, class_names, in_words
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
