@@ -68,7 +68,9 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "no temperature changes", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER = (("08_policy", words) for words in ("All of these signals", "No case goes out", "chooses nothing"))
+SIGNALS, LIMITS, ANSWER = (
+    ("08_policy", words) for words in ("All of these signals", "No case goes out", "chooses nothing")
+)
 PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
     for words in ("People err.", "Prices{% if", "An oracle that knew", "Handing over gains", "What a fact can be worth")
@@ -307,7 +309,13 @@ CASES = [
     (PAYING, PRICED | FACTS, {}, "price is below the share times 1, that is 0.5 for a fact that refutes", "forbids"),
     (PAYING, PRICED | FACTS, {"calibration.is_of_clip": 1}, "On the tuning cases", "fact"),
     (PAYING, PRICED | FACTS | HELD, {}, "; more where the promise forbids to act alone."),
-    (AT_HOME, STRANGE, {}, "As a batch test is not called foreign (p = 0.4); of 1,000 random halves", "**called foreign**"),
+    (
+        AT_HOME,
+        STRANGE,
+        {},
+        "As a batch test is not called foreign (p = 0.4); of 1,000 random halves",
+        "**called foreign**",
+    ),
     (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
     (AT_HOME, STRANGE, {"test.foreign_share": NOTHING}, "As a batch test is not", "Of test"),
     (AT_HOME, {}, {}, "", "foreign"),
@@ -416,7 +424,13 @@ CASES = [
         "**Labels do not make the promise valid again.**",
         "With 40",
     ),
-    (BOUGHT, LABELLED, {"independent.bought.auto_error": NOTHING}, "goes out alone; what does not is asked about", "of it wrong"),
+    (
+        BOUGHT,
+        LABELLED,
+        {"independent.bought.auto_error": NOTHING},
+        "goes out alone; what does not is asked about",
+        "of it wrong",
+    ),
     *by_interval(
         *(BOUGHT, LABELLED, "independent.bought.saved", "less than always asking, so that"),
         *("**dearer than always asking**", "nothing is shown to be saved"),
