@@ -166,10 +166,11 @@ class Browser:
         logged = [e["params"]["entry"] for e in self._events if e["method"] == "Log.entryAdded"]
         return thrown + [entry["text"] for entry in logged if entry["level"] == "error"]
 
-    def axe(self, source: str) -> list[tuple[str, str, str]]:
-        """Serious and critical findings of axe-core: rule, what, and the element."""
+    def axe(self, source: str, *rules: str) -> list[tuple[str, str, str]]:
+        """Serious and critical findings of axe-core, by all rules or by those named: rule, what, and the element."""
         self.evaluate(source + ";0")
-        found = self.evaluate("axe.run({resultTypes: ['violations']}).then((found) => found.violations)")
+        options = json.dumps({"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})})
+        found = self.evaluate(f"axe.run({options}).then((found) => found.violations)")
         return [
             (rule["id"], rule["impact"], node["html"][:160])
             for rule in found

@@ -1,7 +1,8 @@
 """What every page of a whole report keeps in a real browser without a network.
 
-`python tests/page_checks.py reports/digits` looks at each page, light and dark, on a screen and a phone, and prints
-what it finds; `--quick` looks at the light screen alone. axe-core comes from where `browser.axe_source` finds it.
+`python tests/page_checks.py reports/digits` looks at each page, light and dark, on a screen and a phone, and tells what
+it found there as soon as it is done, in as many browsers as there are processors; `--quick` looks at the light screen
+alone. axe-core comes from where `browser.axe_source` finds it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,22 @@ import binascii
 import csv
 import io
 import json
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from urllib.parse import unquote
 
 import pytest
 
 from browser import Browser, axe_source
+from verdict.workflow.place import n_processors
 
 MAX_PAGE, MAX_INDEX = 1_000_000, 400_000
 MAX_TABS = 3_000
@@ -61,27 +67,28 @@ MOVING = """[getComputedStyle(document.documentElement).scrollBehavior === 'smoo
   }).slice(0, 3).map((e) => `${e.tagName} moves`)].flat()"""
 WATCH_FOCUS = f"""(() => {{
   window.controls = {CONTROLS};
-  window.reached = new Map();
-  document.addEventListener('focusin', (event) => {{
-    const style = getComputedStyle(event.target);
-    reached.set(event.target, style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1);
-  }});
+  window.reached = new Set();
+  document.addEventListener('focusin', (event) => reached.add(event.target));
   return controls.length;
 }})()"""
 # What is focused is scrolled to; it must then lie within the window, below the bar that stays.
 FOCUSED = """(() => {
   const name = (e) => (e.getAttribute('aria-label') || e.textContent).trim().slice(0, 40);
   const tell = (e) => `${e.tagName.toLowerCase()} ${name(e)}`;
+  const isRinged = (style) => style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1;
   const isHidden = (e) => {
-    e.focus({ focusVisible: true });
     const box = e.getBoundingClientRect(), bar = document.querySelector('.bar');
     const top = e.matches('.skip') || bar.contains(e) ? 0 : bar.getBoundingClientRect().bottom;
     return !(box.right > 0 && box.left < innerWidth && box.bottom > top && box.top < innerHeight)
       || parseFloat(getComputedStyle(e).opacity) < 0.5;
   };
-  return { unreached: controls.filter((e) => !reached.has(e)).map(tell),
-    unringed: controls.filter((e) => reached.get(e) === false).map(tell),
-    unseen: controls.filter(isHidden).map(tell) };
+  const faults = [];
+  for (const e of controls) {
+    e.focus({ focusVisible: true });
+    if (!isRinged(getComputedStyle(e))) faults.push(`shows no focus: ${tell(e)}`);
+    if (isHidden(e)) faults.push(`focused out of sight: ${tell(e)}`);
+  }
+  return faults.slice(0, 5);
 })()"""
 
 
@@ -111,28 +118,42 @@ def check_report(browser: Browser, report: Path, *, views: tuple[View, ...] = VI
     axe : str
         Source of axe-core; without it that check is left out.
     """
-    pages = sorted(report.glob("*.html"))
-    ids = {}
-    for page in pages:
-        browser.open(page)
-        ids[page.name] = set(browser.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)"))
-    for page in pages:
-        yield from (f"{page.name}: {fault}" for fault in check_content(browser, page, ids))
-        for view in views:
-            yield from (f"{page.name}, {view}: {fault}" for fault in check_view(browser, page, view, axe))
+    ids = anchors(report)
+    for page in sorted(report.glob("*.html")):
+        yield from (f"{page.name}{fault}" for fault in check_page(browser, page, ids, views=views, axe=axe))
 
 
-def check_view(browser: Browser, page: Path, view: View, axe: str = "") -> list[str]:
-    """Requests, errors, width, keyboard and axe-core's serious findings in one view of a page."""
+def anchors(report: Path) -> dict[str, set[str]]:
+    """Names of the elements of every page that a link can lead to."""
+    return {page.name: set(re.findall(r'\sid="([^"]+)"', page.read_text("utf-8"))) for page in report.glob("*.html")}
+
+
+def check_page(
+    browser: Browser, page: Path, ids: dict[str, set[str]], *, views: tuple[View, ...], axe: str
+) -> list[str]:
+    """Faults of a page and of its views; what colours cannot change is looked at in the first view of a width."""
+    faults = [f": {fault}" for fault in check_content(browser, page, ids)]
+    for k, view in enumerate(views):
+        is_known = view.width in (earlier.width for earlier in views[:k])
+        faults += [f", {view}: {fault}" for fault in check_view(browser, page, view, axe, colours_alone=is_known)]
+    return faults
+
+
+def check_view(browser: Browser, page: Path, view: View, axe: str = "", *, colours_alone: bool = False) -> list[str]:
+    """Requests, errors, width, keyboard and axe-core's serious findings in one view of a page.
+
+    Of a page whose other colours were looked at: neither the way of Tab nor axe-core's rules other than contrast.
+    """
     browser.open(page, width=view.width, dark=view.dark, still=True)
     faults = [f"asks for {url[:100]}" for url in browser.requests()]
     faults += [f"error: {text[:200]}" for text in browser.problems()]
     faults += _too_wide(browser)
-    faults += check_keyboard(browser)
+    n_controls = browser.evaluate(WATCH_FOCUS)
+    faults += ([] if colours_alone else _unreached(browser, n_controls)) + browser.evaluate(FOCUSED)
     browser.evaluate(f"{OPEN}; scrollTo(0, 0); 0")
     faults += [f"opened, {fault}" for fault in _too_wide(browser)]
-    faults += [f"axe {rule} ({impact}): {where}" for rule, impact, where in (browser.axe(axe) if axe else ())]
-    return faults
+    found = browser.axe(axe, *(["color-contrast"] if colours_alone else [])) if axe else []
+    return faults + [f"axe {rule} ({impact}): {where}" for rule, impact, where in found]
 
 
 def _too_wide(browser: Browser) -> list[str]:
@@ -141,17 +162,15 @@ def _too_wide(browser: Browser) -> list[str]:
     return wide + [f"leaves the window: {what}" for what in browser.evaluate(CLIPPED)]
 
 
-def check_keyboard(browser: Browser) -> list[str]:
-    """Press Tab through a page: every control is reached, shows its focus, and is not under the bar."""
-    n_controls = browser.evaluate(WATCH_FOCUS)
+def _unreached(browser: Browser, n_controls: int) -> list[str]:
+    """Controls at which pressing Tab through a page never arrives."""
     for n_pressed in range(0, MAX_TABS, 25):
         for _ in range(25):
             browser.press("Tab")
         if browser.evaluate("controls.every((e) => reached.has(e))") or n_pressed > 2 * n_controls + 50:
             break
-    found = browser.evaluate(FOCUSED)
-    said = {"unreached": "Tab never reaches", "unringed": "shows no focus:", "unseen": "focused out of sight:"}
-    return [f"{said[kind]} {what}" for kind, those in found.items() for what in those[:5]]
+    missed = "controls.filter((e) => !reached.has(e)).map((e) => `${e.tagName.toLowerCase()} ${e.textContent.trim()}`)"
+    return [f"Tab never reaches {what[:60]}" for what in browser.evaluate(missed)[:5]]
 
 
 def check_content(browser: Browser, page: Path, ids: dict[str, set[str]]) -> list[str]:
@@ -241,14 +260,26 @@ def main() -> int:
     except pytest.skip.Exception as absent:
         axe = ""
         print(f"without axe-core: {absent}")
-    faults = []
-    with tempfile.TemporaryDirectory() as profile, Browser(Path(profile)) as browser:
-        for fault in check_report(browser, chosen.report, views=views, axe=axe):
-            print(fault, flush=True)
-            faults.append(fault)
-    n_pages, n_views = len(list(chosen.report.glob("*.html"))), len(views)
-    elapsed = time.monotonic() - started
-    print(json.dumps({"pages": n_pages, "views": n_views, "faults": len(faults), "elapsed_s": round(elapsed)}))
+    ids, free = anchors(chosen.report), SimpleQueue()
+
+    def look_at(page: Path) -> list[str]:
+        """Faults of a page, told with its seconds."""
+        browser, began = free.get(), time.monotonic()
+        try:
+            faults = check_page(browser, page, ids, views=views, axe=axe)
+        finally:
+            free.put(browser)
+        lines = [f"{time.monotonic() - began:6.1f} s  {page.name}: {len(faults)} faults", *faults]
+        print("\n         ".join(lines), flush=True)
+        return faults
+
+    pages = sorted(chosen.report.glob("*.html"), key=lambda page: -page.stat().st_size)
+    with tempfile.TemporaryDirectory() as home, ExitStack() as opened, ThreadPoolExecutor(n_processors()) as pool:
+        for k in range(n_processors()):
+            free.put(opened.enter_context(Browser(Path(home, str(k)))))
+        faults = [fault for found in pool.map(look_at, pages) for fault in found]
+    elapsed = round(time.monotonic() - started)
+    print(json.dumps({"pages": len(pages), "views": len(views), "faults": len(faults), "elapsed_s": elapsed}))
     return 1 if faults else 0
 
 

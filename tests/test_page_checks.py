@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from browser import Browser
-from page_checks import View, check_content, check_report, check_table, check_view
+from browser import Browser, axe_source
+from page_checks import View, check_content, check_page, check_report, check_table, check_view
 from verdict.base import paths
 from verdict.report.publish import PUBLISHED
 
@@ -82,6 +82,16 @@ def test_a_planted_fault_is_found(browser, tmp_path, said, body):
 
 def test_a_page_that_is_too_heavy_is_found(browser, tmp_path):
     assert any("weighs 1,0" in fault for fault in faults_of(browser, tmp_path, f"<!--{'x' * 1_000_000}-->"))
+
+
+def test_dark_colours_are_looked_at_although_the_width_is_known(browser, tmp_path):
+    page = tmp_path / "page.html"
+    style = "body { background: #fff; } @media (prefers-color-scheme: dark) { p { color: #333; background: #222; } }"
+    page.write_text(SOUND % (style, '<p>words</p><button tabindex="-1">y</button>'), encoding="utf-8")
+    views = (View(), View(dark=True))
+    light, dark = check_page(browser, page, {"page.html": {"main"}}, views=views, axe=axe_source())
+    assert light.startswith(", 1280 px, light: Tab never reaches button")
+    assert dark.startswith(", 1280 px, dark: axe color-contrast (serious): <p>words</p>")
 
 
 @pytest.mark.parametrize("text", [b"a,b\n1,2\n3\n", b"\xff\xfe", b""])

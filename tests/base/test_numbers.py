@@ -29,6 +29,11 @@ NAN, INF = float("nan"), float("inf")
         (Number(1234567, unit="count"), "1,234,567"),
         (Number(3.0), "3"),
         (Number(-0.5, -0.7, 0.2), "-0.50 [-0.70, 0.20]"),
+        # An end beside zero shows its side.
+        (Number(-0.06, -0.106, -0.0019, unit="min"), "-0.060 min [-0.106, -0.002]"),
+        (Number(0.09, 0.0044, 0.177, unit=POINTS), "9.0 percentage points [0.4, 17.7]"),
+        (Number(0.06, 0.0, 0.106), "0.06 [0.00, 0.11]"),
+        (Number(0.06, 1e-12, 0.106), "0.06 [0.00, 0.11]"),
         (Number(NAN), "not defined"),
         (Number(NAN, NAN, NAN), "not defined"),
         (Number(INF), "∞"),

@@ -68,7 +68,9 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "no temperature changes", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER = (("08_policy", words) for words in ("All signals are", "No case goes out", "chooses nothing"))
+SIGNALS, LIMITS, ANSWER = (
+    ("08_policy", words) for words in ("All of these signals", "No case goes out", "chooses nothing")
+)
 PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
     for words in ("People err.", "Prices{% if", "An oracle that knew", "Handing over gains", "What a fact can be worth")
@@ -89,7 +91,14 @@ FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecast
 LABELLED = of("independent.bought", "coverage", "auto_error", "cost", "saved", groups=40, labels=320, is_enough=1)
 LABELLED |= of("independent.bought", kept=0.85, broken=0.05, pays_after=400)
 HALVED = {f"{split}.accuracy_change": DOWN for split in ("independent", "independent_images", "independent_sentences")}
-HALVED |= of("independent", images_minus_sentences=DOWN, interaction=SPANS, gain_over_guessing=UP)
+HALVED |= of("independent", images_minus_sentences=DOWN, interaction=SPANS, gain_over_guessing=UP, alone_gain=DOWN)
+HALVED |= {"independent_images.alone_gain": UP}
+ALARMED = HALVED | {
+    "foreign.rate_batch": 0.01,
+    "independent_images.is_foreign": 1,
+    "independent_sentences.is_foreign": 1,
+}
+MASKED = ("06_interpretation", "masking.most_contrast.logit_change")
 JOINED = of("data.people", "whole", "whole_by_majority", "accuracy", share_asked=0.1, value=(0.97, 0.96, 0.98))
 JOINED |= {"published.whole": (0.99, 0.985, 0.995), "data.test.accuracy": UP}
 
@@ -146,7 +155,7 @@ CASES = [
             (BARE, "no diff"),
         )
     ),
-    (VAL, {"val.threshold": 0.5, "test.n_turned": 0}, {}, "which turns no answer of test.", "macro-F1", "no diff"),
+    (VAL, {"val.threshold": 0.5, "test.n_turned": 0}, {}, "which changes no answer on test.", "macro-F1", "no diff"),
     (("05_test", "Of {{ published"), {}, {}, "", "Of ", "study"),
     (("05_test", "Of {{ published"), of("published", n_repeated=6, n_inside=2), {}, "Of 6 published scores"),
     (FIT, FITTED, {}, "Above one, the model was too sure of itself.", "Warning"),
@@ -197,7 +206,7 @@ CASES = [
             *((gap, "no level is shown to be missed", "the promise is") for gap in (SPANS, DOWN, BARE)),
         )
     ),
-    (SIGNALS, signals(2, 3, 9), {}, "All signals are there.", "This data"),
+    (SIGNALS, signals(2, 3, 9), {}, "All of these signals are at hand.", "This data"),
     (SIGNALS, signals(1, 0, 0), {}, "These are the signals that one answer of one model gives.", "This data"),
     (SIGNALS, signals(1, 3, 9), {}, f"This data has {NO_SEEDS}.", " and "),
     (SIGNALS, signals(2, 0, 9), {}, f"This data has {NO_VIEWS}.", " and "),
@@ -300,7 +309,13 @@ CASES = [
     (PAYING, PRICED | FACTS, {}, "price is below the share times 1, that is 0.5 for a fact that refutes", "forbids"),
     (PAYING, PRICED | FACTS, {"calibration.is_of_clip": 1}, "On the tuning cases", "fact"),
     (PAYING, PRICED | FACTS | HELD, {}, "; more where the promise forbids to act alone."),
-    (AT_HOME, STRANGE, {}, "As a batch test is not called foreign (p = 0.4); of its halves", "**called foreign**"),
+    (
+        AT_HOME,
+        STRANGE,
+        {},
+        "As a batch test is not called foreign (p = 0.4); of 1,000 random halves",
+        "**called foreign**",
+    ),
     (AT_HOME, STRANGE, {"test.is_foreign": 1}, "As a batch test is **called foreign** (p = 0.4)", "not called"),
     (AT_HOME, STRANGE, {"test.foreign_share": NOTHING}, "As a batch test is not", "Of test"),
     (AT_HOME, {}, {}, "", "foreign"),
@@ -409,7 +424,13 @@ CASES = [
         "**Labels do not make the promise valid again.**",
         "With 40",
     ),
-    (BOUGHT, LABELLED, {"independent.bought.auto_error": NOTHING}, "goes out alone, at a cost of", "of it wrong"),
+    (
+        BOUGHT,
+        LABELLED,
+        {"independent.bought.auto_error": NOTHING},
+        "goes out alone; what does not is asked about",
+        "of it wrong",
+    ),
     *by_interval(
         *(BOUGHT, LABELLED, "independent.bought.saved", "less than always asking, so that"),
         *("**dearer than always asking**", "nothing is shown to be saved"),
@@ -421,7 +442,7 @@ CASES = [
     ),
     *by_interval(
         *(BREAKS, HALVED, "independent.interaction", "lose less than the two losses add up to"),
-        *("lose more than the two losses add up to", "anything but the sum of the two losses is not shown"),
+        *("lose more than the two losses add up to", "do more or less than add up is not shown"),
     ),
     (BREAKS, HALVED, {}, "both by -0.30", "As a batch"),
     (
@@ -431,6 +452,16 @@ CASES = [
     (
         *(BREAKS, HALVED | {"foreign.rate_batch": 0.01, "independent_images.is_foreign": 1}),
         *({"independent_sentences.is_foreign": 0}, "new images are called foreign; new sentences are **not**"),
+    ),
+    *by_interval(
+        *(BREAKS, ALARMED, "independent_images.alone_gain", "**On new images alone the alarm was not needed:** acting"),
+        *("On new images alone the alarm was needed", "That new images alone needed the alarm is not shown"),
+    ),
+    (BREAKS, ALARMED, {}, "on new images with new sentences -0.30", "not** called"),
+    (BREAKS, ALARMED, {"independent_images.is_foreign": 0}, "**not** called foreign; new sentences are.", "alarm"),
+    *by_interval(
+        *(MASKED, {}, MASKED[1], "The logit, too, moves more than"),
+        *("The logit moves **less** than", "no difference from patches of most contrast is shown"),
     ),
     (TOGETHER, {}, {}, "", "people"),
     (TOGETHER, JOINED, {"published.whole": NOTHING}, "by the majority; the model alone is on", "arXiv"),

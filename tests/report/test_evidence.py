@@ -86,4 +86,4 @@ def test_the_main_drawing_comes_first(tmp_path):
     first, main = (code(name, *tags, outputs=[shown("figure", f"{name}.svg")]) for name, *tags in ("a", ("b", "main")))
     notebook = write_notebook(tmp_path / "05_test.ipynb", [markdown("# T"), first, main])
     drawn = find_exhibits(*matched(notebook, notebook)).drawn
-    assert [(one.shown, one.anchor) for one in drawn] == [("Figure 2", "figure-b"), ("Figure 1", "figure-a")]
+    assert [(one.shown, one.anchor) for one in drawn] == [("Figure 1", "figure-b"), ("Figure 2", "figure-a")]

@@ -61,7 +61,7 @@ def test_the_index_shows_examples_intervals_and_thumbnails_and_leaves_out_what_n
     assert [image["alt"] for image in page.all("img")] == [
         "Image of the case “sentence 0”",
         "Image of the case “sentence 1”",
-        "Thumbnail",
+        "Cases",
     ]
     assert "test n = 1,013 75 % [50, 100]" in page.words and "left:50.00%;width:50.00%" in str(page.all("i"))
     assert {"href": "#how-good"} in page.all("a") and "<!--" not in page.words

@@ -240,6 +240,16 @@ def test_a_forest_puts_the_first_row_on_top(axes):
     np.testing.assert_allclose([line.get_xdata() for line in lines(axes)[1:4]], table[["low", "high"]])
 
 
+def test_a_forest_says_a_label_once_and_wraps_a_long_one(axes):
+    table = forest(3).assign(label=["a label of more than two words", "one", "one"], group=["a", "a", "b"])
+    plots.plot_forest(table, ax=axes, xlabel="x")
+    assert words(axes.get_yticklabels()) == ["a label of more than\ntwo words", "one", ""]
+    axes.clear()
+    axes.figure.set_size_inches(6.8, 2)
+    plots.plot_forest(pd.concat([table] * 3), ax=axes, xlabel="x")
+    assert words(axes.get_yticklabels())[0] == "a label of more than two words"
+
+
 def test_a_forest_may_be_empty(axes):
     plots.plot_forest(forest(0), ax=axes, xlabel="x")
     assert not axes.get_yticklabels()

@@ -280,10 +280,11 @@ def test_what_a_section_begins_with_is_told_on_the_first_page_of_its_notebook(tm
 
 
 def test_the_main_figure_stands_beside_the_answer(tmp_path):
-    cells = [TITLE, markdown("## Method"), code("x = 1", "main"), markdown("So.", "answer")]
+    cells = [TITLE, markdown("## Method"), code("y = 1"), code("x = 1", "main"), markdown("So.", "answer")]
     live = write_notebook(tmp_path / "05_test.ipynb", cells)
-    done = write_notebook(tmp_path / "executed.ipynb", [code("x = 1", outputs=[figure_output()])])
-    page = page_text(live, done, {}, Numbers(), Site("demo"))
+    ran = [code("y = 1", outputs=[figure_output(file="05_other.svg")]), code("x = 1", outputs=[figure_output()])]
+    page = page_text(live, write_notebook(tmp_path / "executed.ipynb", ran), {}, Numbers(), Site("demo"))
+    assert page.index("Figure 1.") < page.index("Figure 2.") < page.index('id="figure-05-other"') + 400
     marks = ('class="top two"', "<p>So.</p>", 'id="figure-05-line"', 'id="method"', "Shown beside the answer")
     places = [page.index(mark) for mark in marks]
     assert places == sorted(places) and page.count('id="figure-05-line"') == 1

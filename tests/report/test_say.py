@@ -58,9 +58,9 @@ def test_a_table_merges_intervals_sorts_and_keeps_full_precision(shown):
     table = pd.DataFrame({"kind": ["a", "b", HOSTILE], "f1": [0.5, 0.9, 0.7123456], **bounds})
     speaking.show_table(table, caption="By kind", sort_key="-f1", file="05_kinds.csv")
     payload = shown[0][MIME]
-    assert payload["columns"] == [{"name": "kind", "numeric": False}, {"name": "f1", "numeric": True}]
+    assert payload["columns"] == [{"name": "kind", "numeric": False}, {"name": "F1", "numeric": True}]
     assert [row[1][0] for row in payload["rows"]] == ["0.90 [0.80, 1.00]", "0.71 [0.60, 0.80]", "0.50 [0.40, 0.60]"]
-    assert payload["caption"] == "By kind. Sorted by f1, descending."
+    assert payload["caption"] == "By kind. Sorted by F1, descending."
     assert pd.read_csv(io.StringIO(payload["csv"]))["f1"].tolist() == [0.9, 0.7123456, 0.5]
     assert not Reader(shown[0]["text/html"]).all("script")
 
@@ -70,7 +70,7 @@ def test_numbers_in_a_table_are_sorted_and_downloaded_with_their_bounds(shown):
     rows = [[Number(0.5, 0.4, 0.6), 7], [Number(0.25), None]]
     speaking.show_table(pd.DataFrame(rows, index, ["f1", "n"]), caption="C", sort_key="f1")
     payload = shown[0][MIME]
-    assert [column["name"] for column in payload["columns"]] == ["of what", "f1", "n"]
+    assert [column["name"] for column in payload["columns"]] == ["of what", "F1", "n"]
     assert [row[1:] for row in payload["rows"]] == [[["0.25", 0.25], "–"], [["0.50 [0.40, 0.60]", 0.5], ["7.00", 7.0]]]
     assert payload["csv"].splitlines() == ["of_what,f1,f1_low,f1_high,n", "y,0.25,,,", "x,0.5,0.4,0.6,7.0"]
 

@@ -62,8 +62,8 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The value and its interval to two significant digits of the interval, but three of the value at most; of a
-        name, its words.
+        """The value and its interval to two significant digits of the interval, but three of the value at most, and as
+        many as tell an end from zero; of a name, its words.
         """
         if self.words:
             return in_words(self.words)
@@ -75,6 +75,10 @@ class Number:
             is_whole = self.unit == "count" or (value.is_integer() and abs(value) < 1e15)
             return f"{value:,.0f}{suffix}" if is_whole or abs(value) >= 1000 else f"{value:.3g}{suffix}"
         digits = _digits((self.high - self.low) * scale, value)
+        # An end beside zero keeps the digit that says on which side it lies.
+        near = min(abs(self.low), abs(self.high)) * scale
+        if self.excludes(0) and near >= 1e-6 and not round(near, digits):
+            digits = -math.floor(math.log10(near))
         undefined = f" ({self.n_undefined:,} resamples undefined)" if self.n_undefined else ""
         # As decimals, 0.8625 and 86.25 % are rounded alike.
         value, low, high = (

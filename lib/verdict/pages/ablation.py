@@ -131,4 +131,4 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
 def gain_statement(split: str, table: pd.DataFrame) -> str:
     """The claim that unfreezing adds something, with how the two that `gains` compares were trained."""
     training = table.loc[table["change"] == "unfreezing", "training"].tolist()
-    return f"Unfreezing beats frozen encoders on {split}{f' (training {training[0]})' if training else ''}"
+    return f"Unfreezing beats frozen encoders in macro-F1 on {split}{f' (training {training[0]})' if training else ''}"

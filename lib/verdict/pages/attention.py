@@ -184,7 +184,8 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
 
     Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
-    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall` and `.flipped` of the means.
+    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and
+    `.flipped` of the means.
     """
     spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
@@ -197,10 +198,8 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             found = {name: resampler.mean(part, span=spans[name]) for name, part in parts.items()}
             rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
             if count == "all":
-                shares = {name: found[name] for name in ("fall", "flipped")}
-                stage.estimates(
-                    f"masking.{order.replace(' ', '_')}", shares, units, n=len(deletion.logit), split="test"
-                )
+                name = f"masking.{order.replace(' ', '_')}"
+                stage.estimates(name, found, units, n=len(deletion.logit), split="test")
     return pd.DataFrame(rows)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Label, Split, class_names
+from verdict.base.labels import Label, Split, class_names, in_words
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
@@ -328,8 +328,8 @@ def references(stage: Stage, kept: Selection) -> pd.DataFrame:
     for number, name in (("test.least_trained", least.name if least else ""), ("test.frozen", kept.frozen)):
         if name not in ("", kept.trial) and (number == "test.frozen" or name != kept.frozen):
             frozen = stage.predictions(Split.TEST, trial=name, seed=kept.seed)
-            rows.append(_reference(stage, f"{name}, nothing unfrozen", frozen, number, name))
-    rows.append(_reference(stage, f"{kept.trial}, the kept model", table, "test.kept", kept.trial))
+            rows.append(_reference(stage, f"{in_words(name)}, nothing unfrozen", frozen, number, name))
+    rows.append(_reference(stage, f"{in_words(kept.trial)}, the kept model", table, "test.kept", kept.trial))
     return pd.DataFrame(rows)
 
 

@@ -213,9 +213,10 @@ def readings_table(stage: Stage, study: PolicyStudy, test: Evidence) -> pd.DataF
     for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
         statistics = readings(chosen.astype(float), wrong)
         found = {column: unless_given(study.draws.interval(statistic)) for column, statistic in statistics.items()}
-        found |= {column: study.draws.mean(values) for column, values in after.items()}
+        if name == "human branch":
+            found |= {column: study.draws.mean(values) for column, values in after.items()}
         rows.append({"policy": f"this policy, {name}"} | bounded(found))
-    return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[0])]
+    return pd.concat([published, pd.DataFrame(rows)], ignore_index=True)[list(rows[-1])]
 
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names, in_words
+from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
 from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.decide.guarantee import POWER, Known, keep_promise
@@ -99,7 +99,7 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
     parts = [accuracy_by(table, pairs, "family", stage=stage).assign(split=split) for split, table in tables.items()]
     found = pd.concat(parts).rename(columns={"label": "family"}).sort_values("family", kind="stable", ignore_index=True)
-    return found.assign(label=found["family"].map(in_words) + ", " + found["split"].map(in_words), group=found["split"])
+    return found.assign(label=found["family"], group=found["split"])
 
 
 def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
@@ -148,7 +148,8 @@ def decisions_by_split(
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
     expected over people), cost, always_auto, always_human (means), gain (over always asking, paired) and room (gain and
     `DEARER` of always asking), with intervals. Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`,
-    `.policy_gain`, `.policy_room` of independent splits.
+    `.policy_gain`, `.policy_room`, `.alone_gain` (saved by always acting alone, against the policy) of independent
+    splits.
     """
     rows = []
     for split, found in evidence.items():
@@ -168,13 +169,14 @@ def decisions_by_split(
         room = Interval(*(most + getattr(row["gain"], end) for end in ("value", "low", "high")))
         rows.append({"split": split, "n": len(found)} | bounded(row | {"room": room}))
         if split != Split.TEST:
-            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room}
+            alone = draws.mean(realised(case.outcomes.cost, decision) - case.outcomes.cost[:, Decision.AUTO])
+            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room, "alone_gain": alone}
             for name, interval in stored.items():
                 number = interval.number(n=len(found), split=split, unit="min")
                 stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
             stage.estimates(split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
             stage.numbers[f"{split}.auto_error"] = row["auto_error"]
-    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room"))
+    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room", "alone_gain"))
     return pd.DataFrame(rows)
 
 

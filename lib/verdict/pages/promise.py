@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split
-from verdict.base.numbers import EXACT, SETTING, Number
+from verdict.base.numbers import EXACT, POINTS, SETTING, Number
 from verdict.base.params import GuaranteeParams
 from verdict.decide.deferral import Calibrated, Evidence, gather
 from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
@@ -80,7 +80,7 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
     excess = error.low - settings.error if is_defined else math.nan
-    number = Number(excess, n=error.n, split=Split.TEST, kind=EXACT)
+    number = Number(excess, n=error.n, split=Split.TEST, unit=POINTS, kind=EXACT)
     stage.numbers["policy.test.promise_excess"] = number
     told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
     if settings is not None:
@@ -139,7 +139,7 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
         for name, (rate, share, alike) in plans.items():
             needed = _groups(Promise(error, confidence), second, rate, share, alike)
             row = {"error": error, "plan": name, "error_rate": rate, "coverage": share, "alike": alike}
-            rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0.0)})
+            rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
             if (error, name) == (own, "after"):
                 for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
                     known = value if math.isfinite(value) else math.nan

@@ -140,8 +140,8 @@ def published_calibration() -> pd.DataFrame:
 
 def published_policy(accuracies: Sequence[float] = ACCURACIES) -> pd.DataFrame:
     """What the published policies would have shown, from their counts, a row for each run and reading: policy, share,
-    base_error, precision, recall, lift (see `readings`), and the accuracy of what goes out if people are right so
-    often.
+    base_error, precision, recall, lift (see `readings`), and of the human branch the accuracy of what goes out if
+    people are right so often.
     """
     rows = []
     for run, n_errors in N_ERRORS.items():
@@ -152,7 +152,8 @@ def published_policy(accuracies: Sequence[float] = ACCURACIES) -> pd.DataFrame:
         after = {f"accuracy, people {h:.0%} right": (others_right + h * n_human) / N_IMAGES for h in accuracies}
         for reading, chosen in (("all interventions", np.ones(N_IMAGES)), ("human branch", to_human.astype(float))):
             scores = {name: float(one(None)) for name, one in readings(chosen, wrong).items()}
-            rows.append({"policy": f"{run}, {reading}", **scores, **after})
+            told = after if reading == "human branch" else {}
+            rows.append({"policy": f"{run}, {reading}", **scores, **told})
     return pd.DataFrame(rows)
 
 

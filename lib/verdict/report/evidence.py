@@ -47,6 +47,11 @@ class PageExhibits:
         return Exhibit(next(stating, 0))
 
 
+def main_first(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells in the order in which a page shows what they draw: the main figure stands beside the answer."""
+    return sorted(cells, key=lambda cell: "main" not in cell.tags)
+
+
 def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibits:
     """Exhibits and answer of a page; figures and tables get the numbers and anchors that the page gives them.
 
@@ -54,7 +59,7 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
     """
     counts: Counter[str] = Counter()
     by_file, answer, drawn = {}, [], []
-    for cell in live:
+    for cell in main_first(live):
         if HIDDEN_TAG in cell.tags:
             continue
         if cell.kind == "markdown" and "answer" in cell.tags:
@@ -72,7 +77,7 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
             anchor += f"-{counts[anchor]}" if counts[anchor] > 1 else ""
             exhibit = Exhibit(cell.index + 1, f"{kind.capitalize()} {counts[kind]}", anchor, output["data"])
             if kind == "figure":
-                drawn.insert(0 if "main" in cell.tags else len(drawn), exhibit)
+                drawn.append(exhibit)
             by_file.setdefault(str(payload.get("file") or ""), exhibit)
     by_file.pop("", None)
     return PageExhibits(by_file, tuple(answer), tuple(drawn), live)

@@ -43,8 +43,10 @@ def _as_share(number: Number) -> dict[str, Any]:
 
 def thumbnail(exhibit: Exhibit) -> str:
     """A small picture, for a link that says what it is; "" of what has none."""
-    content = exhibit.data.get(MIME, {}).get("small") or exhibit.data.get("image/png")
-    return f'<img src="{_small_image(joined(content))}" alt="Thumbnail">' if content else ""
+    payload = exhibit.data.get(MIME, {})
+    content = payload.get("small") or exhibit.data.get("image/png")
+    image = environment().get_template("outputs.html").module.image
+    return str(image(_small_image(joined(content)), payload.get("alt", ""))) if content else ""
 
 
 def _small_image(content: str) -> str:

@@ -28,10 +28,10 @@ from traitlets import Bool, List, Unicode
 from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import find_exhibits
+from verdict.report.evidence import find_exhibits, main_first
 from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
-from verdict.report.markdown import Markdown, MarkdownError, address, number_anchor, paragraphs, slugify
+from verdict.report.markdown import Markdown, MarkdownError, address, describe, number_anchor, paragraphs, slugify
 from verdict.report.notebook import HIDDEN_TAG, Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
 from verdict.report.provenance import provenance
@@ -104,14 +104,15 @@ class Page:
         """
         live, is_failed = self.execution.live, self.execution.status == "failed"
         cells, done = matched(live, self.execution.executed, is_failed=is_failed)
-        shown = []
-        for cell in cells:
-            if cell.kind not in ("code", "markdown") or HIDDEN_TAG in cell.tags:
-                continue
+        seen = [cell for cell in cells if cell.kind in ("code", "markdown") and HIDDEN_TAG not in cell.tags]
+        texts, shown = {}, []
+        for cell in main_first(seen):
             try:
-                text = self._html(cell, done.get(cell.index))
+                texts[cell.index] = self._html(cell, done.get(cell.index))
             except ValueError as error:
                 raise RenderError(f"{live.name}, cell {cell.index + 1}: {error}") from error
+        for cell in seen:
+            text = texts[cell.index]
             if "answer" in cell.tags:
                 self.answer, text = self.answer + text, ""
             elif "main" in cell.tags and text:
@@ -265,6 +266,7 @@ def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
         "id": claim.id,
         "statement": claim.statement,
         "measured": number.text if number else "not measured",
+        "behind": describe(claim.number, number) if number else "",
         "needed": f"{sign.get(claim.comparison, claim.comparison)} {in_unit(claim.bound, unit)}{margin}",
         "verdict": claim.verdict,
         "mark": {True: "holds", False: "fails", None: "open"}[claim.holds],

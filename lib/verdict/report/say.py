@@ -36,6 +36,7 @@ PNG_DPI = 160
 SMALL_DPI = 40  # of the thumbnail that the index shows
 MAX_PNG_BYTES = 120_000  # of a drawing; beyond it, 256 colours have to do
 CSS_DPI = 96
+ABBREVIATED = ("auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "pmi")
 FEW = 4  # images of a gallery that are kept apart
 
 
@@ -198,7 +199,7 @@ def _as_csv_cell(cell: Any) -> Any:
 
 def humanise(name: object) -> str:
     """A column's name as a reader sees it."""
-    return str(name).replace("_", " ")
+    return " ".join(word.upper() if word in ABBREVIATED else word for word in str(name).replace("_", " ").split(" "))
 
 
 def _cells(table: pd.DataFrame) -> tuple[list[dict[str, Any]], list[list[Any]]]:

@@ -66,7 +66,8 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
     pools = handwriting_pools()
     tables: list[pd.DataFrame] = []
     arrays: dict[str, tuple[list[str], np.ndarray]] = {}
-    counted = {"n_sentences": grammar.statements(), "n_words": VOCABULARY, "n_training_words": TRAINING_WORDS}
+    counted = {"sentences that its grammar can write": grammar.statements(), "words of all sentences": VOCABULARY}
+    counted["words of training's sentences"] = TRAINING_WORDS
     facts: dict[str, int | float | str] = {name: len(found) for name, found in counted.items()}
     for split in Split:
         if split is Split.INDEPENDENT_HAND:

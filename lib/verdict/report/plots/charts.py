@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Lines of a forest plot; of more the first and the last are drawn.
 MAX_LINES = 40
+# Letters of a label beside its line.
+WRAPPED = 22
 # Numbers are written into a confusion matrix of up to so many classes; of more they could not be read.
 MAX_WRITTEN = 20
 # Nearer to 0 or 1 than this, an accuracy on a logit axis is drawn here.
@@ -191,9 +194,10 @@ def plot_forest(
     Of more than `MAX_LINES` rows those at both ends are drawn, a line between them says how many are not, and the
     figure is cut to its lines.
 
-    The table has `label`, `value`, `low`, `high`, and perhaps `group`, which colours the rows. The reference is a
-    vertical line, such as zero or a target. Parts, `label` and `value`, are what the estimates are means of, such as
-    seeds, as small rings on their lines.
+    The table has `label`, `value`, `low`, `high`, and perhaps `group`, which colours the rows. A label that rows share
+    stands at the first of them; a long one is wrapped where lines leave room. The reference is a vertical line, such as
+    zero or a target. Parts, `label` and `value`, are what the estimates are means of, such as seeds, as small rings on
+    their lines.
     """
     if len(table) > MAX_LINES:
         first, last = table.head(MAX_LINES // 2), table.tail(MAX_LINES // 2)
@@ -215,7 +219,10 @@ def plot_forest(
     if parts is not None:
         place = {label: at for at, label in enumerate(table["label"])}
         ax.scatter(parts["value"], parts["label"].map(place), s=22, facecolors="none", edgecolors=MUTED, zorder=3)
-    ax.set_yticks(places, table["label"].map(plain))
+    names = table["label"].map(plain)
+    if ax.figure.get_figheight() > 0.3 * len(table):
+        names = names.map(lambda name: textwrap.fill(name, WRAPPED))
+    ax.set_yticks(places, names.where(names != names.shift(), ""))
     ax.set(xlabel=xlabel, ylabel="")
     ax.grid(False, axis="y")
     if ax.get_legend():
