@@ -409,15 +409,25 @@ def script(monkeypatch):
 def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, criterion, epoch):
     """The weights kept are those of the epoch that each chooses."""
     script(monkeypatch)
-    network, outcome, *_ = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
+    network, outcome, _, after = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
     assert outcome.best_epoch == epoch
+    kept = [after[name] for name in trained_weights(network)]
     with pytest.raises(Killed):
         run(tmp_path / "b.npz", criterion=criterion, epochs=4, patience=4, stop_after=epoch)
     with np.load(tmp_path / "b.npz") as state:
         at_epoch = [state[name] for name in sorted(state.files) if name.startswith("weight_")]
-    kept = [np.asarray(value) for value in trained_weights(network).values()]
     by_shape = sorted((array.shape, array.tobytes()) for array in at_epoch)
     assert by_shape == sorted((array.shape, array.tobytes()) for array in kept)
+
+
+def test_a_run_that_goes_on_keeps_the_weights_of_an_epoch_before_it_was_killed(tmp_path, monkeypatch):
+    """The second epoch is best; the run is killed after the third."""
+    script(monkeypatch)
+    whole = run(tmp_path / "whole.npz", epochs=4, patience=4)
+    script(monkeypatch)
+    with pytest.raises(Killed):
+        run(tmp_path / "state.npz", epochs=4, patience=4, stop_after=3)
+    assert same(run(tmp_path / "state.npz", epochs=4, patience=4), whole)
 
 
 @pytest.mark.parametrize(("criterion", "n_epochs"), [("macro_f1", 3), ("nll", 4)])
@@ -517,8 +527,11 @@ def test_views_are_trained_on_and_not_validated_on(undisturbed, tmp_path, monkey
         "predict_logits",
         lambda suffix, features, *args, **kw: shown.append(features) or predict_logits(suffix, features, *args, **kw),
     )
+    asked, rows_of = [], AugmentedViews.rows
+    monkeypatch.setattr(AugmentedViews, "rows", lambda *of, **when: asked.append(when) or rows_of(*of, **when))
     found = run(tmp_path / "state.npz", views=shifted(3))
     assert not same(found, undisturbed)
+    assert asked == [{"seed": 7, "epoch": epoch} for epoch in range(3)]
     assert len(shown) == 3
     assert all(len(features.image_tokens) == N_IMAGES for features in shown)
 
