@@ -153,9 +153,7 @@ class DualEncoder:
 
         return self._batches(len(images), encode, progress)
 
-    def _batches(
-        self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress = lambda text: None
-    ) -> np.ndarray:
+    def _batches(self, n: int, encode: Callable[[slice], torch.Tensor], progress: Progress) -> np.ndarray:
         """What `encode` makes of n inputs, batch by batch."""
         found = []
         with torch.inference_mode():
@@ -178,7 +176,7 @@ class DualEncoder:
             return caught.pop()
 
         try:
-            return self._batches(len(images), encode)
+            return self._batches(len(images), encode, lambda text: None)
         finally:
             handle.remove()
 
