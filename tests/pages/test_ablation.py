@@ -186,7 +186,7 @@ def test_training_that_differs_is_named_in_the_sentence():
 
 def test_without_a_frozen_trial_no_gain_is_told():
     stage, table = told({"deep": 0.8}, (trial("deep"),), Selection("deep", 0, "", "deep"))
-    assert gain_statement("val", table) == "Unfreezing beats frozen encoders on val"
+    assert gain_statement("val", table) == "Unfreezing beats frozen encoders in macro-F1 on val"
     assert table.empty
     claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
     assert evaluate_claim(stage.numbers, **claim).holds is None
