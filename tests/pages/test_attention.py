@@ -205,6 +205,11 @@ def test_only_attention_that_matters_more_than_chance_holds_the_claim(tmp_path, 
     by_hand = case.outcomes(RANDOM)["prob"].mean() - case.outcomes(ATTENDED)["prob"].mean()
     assert stage.numbers["masking.random.fall"].value == pytest.approx(by_hand)
     assert gaps["fall"][0] == pytest.approx(gaps["fall"][1:3].mean())
+    of_counts = gaps[gaps["n_masked"] != "all"]
+    n_less = (of_counts["fall_high"] < 0).groupby(of_counts["minus"]).sum()
+    assert stage.numbers["masking.most_contrast.n_less"].value == n_less[CONTRAST] == 2
+    assert stage.numbers["masking.random.n_less"].value == n_less[RANDOM]
+    assert stage.numbers["masking.random.n_counts"].value == 2
 
 
 def test_differences_are_paired(stage):

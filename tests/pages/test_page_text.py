@@ -245,7 +245,7 @@ CASES = [
         ANSWER,
         DECIDED,
         {"policy.test.auto_share": 0},
-        "**Nothing goes out alone: it only chooses",
+        "**Nothing goes out alone: the policy only chooses",
         "of them wrong",
     ),
     (
@@ -416,7 +416,13 @@ CASES = [
     (AHEAD, FORETOLD, of("independent", *WAYS, value=SPANS), "(confidence above a threshold).", "fell", "Answers"),
     (BOUGHT, {}, {}, "", "labels"),
     (BOUGHT, LABELLED, {}, "With 40 labelled groups (320 labels) a threshold keeps the promise in 0.85", "do not"),
-    (BOUGHT, LABELLED, {}, "less than always asking, so that the labels have paid after 400 cases.", "nothing is"),
+    (
+        BOUGHT,
+        LABELLED,
+        {},
+        "less than handing everything over, so that the labels have paid after 400 cases.",
+        "nothing is",
+    ),
     (
         BOUGHT,
         LABELLED,
@@ -432,8 +438,8 @@ CASES = [
         "of it wrong",
     ),
     *by_interval(
-        *(BOUGHT, LABELLED, "independent.bought.saved", "less than always asking, so that"),
-        *("**dearer than always asking**", "nothing is shown to be saved"),
+        *(BOUGHT, LABELLED, "independent.bought.saved", "less than handing everything over, so that"),
+        *("**dearer than handing everything over**", "nothing is shown to be saved"),
     ),
     (BREAKS, {}, {}, "", "images"),
     *by_interval(

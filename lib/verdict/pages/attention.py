@@ -184,13 +184,13 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
 
     Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
-    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and
-    `.flipped` of the means.
+    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and `.flipped` of the
+    means; `.n_less` of `.n_counts` numbers of patches at which the fall is shown to be smaller than in the other order.
     """
     spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
     for order in (name for name in deletion.masked if name != ATTENDED):
-        other = deletion.outcomes(order)
+        other, key, n_less = deletion.outcomes(order), f"masking.{order.replace(' ', '_')}", 0
         gaps = {name: attended[name] - other[name] for name in attended}
         gaps = {"fall": -gaps.pop("prob"), **gaps}
         for place, count in enumerate(["all", *deletion.counts]):
@@ -198,8 +198,10 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             found = {name: resampler.mean(part, span=spans[name]) for name, part in parts.items()}
             rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
             if count == "all":
-                name = f"masking.{order.replace(' ', '_')}"
-                stage.estimates(name, found, units, n=len(deletion.logit), split="test")
+                stage.estimates(key, found, units, n=len(deletion.logit), split="test")
+            else:
+                n_less += int(found["fall"].high < 0)
+        stage.counts(key, {"n_less": n_less, "n_counts": len(deletion.counts)})
     return pd.DataFrame(rows)
 
 

@@ -220,7 +220,7 @@ def plot_forest(
         place = {label: at for at, label in enumerate(table["label"])}
         ax.scatter(parts["value"], parts["label"].map(place), s=22, facecolors="none", edgecolors=MUTED, zorder=3)
     names = table["label"].map(plain)
-    if ax.figure.get_figheight() > 0.3 * len(table):
+    if ax.figure.get_figheight() > 0.4 * len(table) + 1.0:
         names = names.map(lambda name: textwrap.fill(name, WRAPPED))
     ax.set_yticks(places, names.where(names != names.shift(), ""))
     ax.set(xlabel=xlabel, ylabel="")
