@@ -209,7 +209,7 @@ def test_only_attention_that_matters_more_than_chance_holds_the_claim(tmp_path, 
     n_less = (of_counts["fall_high"] < 0).groupby(of_counts["minus"]).sum()
     assert stage.numbers["masking.most_contrast.n_less"].value == n_less[CONTRAST] == 2
     assert stage.numbers["masking.random.n_less"].value == n_less[RANDOM]
-    assert stage.numbers["masking.random.n_counts"].value == 2
+    assert stage.numbers["masking.n_counts"].value == 2
 
 
 def test_differences_are_paired(stage):

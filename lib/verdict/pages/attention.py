@@ -185,7 +185,7 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 
     Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
     answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and `.flipped` of the
-    means; `.n_less` of `.n_counts` numbers of patches at which the fall is shown to be smaller than in the other order.
+    means; `.n_less` of `masking.n_counts` numbers of patches at which the fall is shown to be smaller.
     """
     spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
@@ -201,7 +201,8 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
                 stage.estimates(key, found, units, n=len(deletion.logit), split="test")
             else:
                 n_less += int(found["fall"].high < 0)
-        stage.counts(key, {"n_less": n_less, "n_counts": len(deletion.counts)})
+        stage.number(f"{key}.n_less", n_less, unit="count")
+    stage.number("masking.n_counts", len(deletion.counts), unit="count")
     return pd.DataFrame(rows)
 
 
