@@ -23,7 +23,7 @@ from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
-from verdict.stats.metrics import accuracy, brier, class_scores, confusion_counts, ece_interval, macro_f1, nll
+from verdict.stats.metrics import accuracy_of, brier, class_scores, confusion_counts, ece_interval, macro_f1_of, nll
 from verdict.stats.uncertainty import Interval, Statistic, columns_of, holm, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
@@ -43,7 +43,7 @@ def estimate(
     resampler, shared = stage.resampler(table["group_id"]), about(stage, table)
     scores: dict[str, Callable[[], Interval]] = {
         "accuracy": lambda: resampler.mean(answer == y_true, span=SHARE),
-        "macro_f1": lambda: _with_width(resampler.interval(partial(macro_f1, y_true, answer, probs.shape[1]))),
+        "macro_f1": lambda: _with_width(resampler.interval(macro_f1_of(y_true, answer, probs.shape[1]))),
         "nll": lambda: _with_width(resampler.interval(partial(nll, probs, y_true))),
         "brier": lambda: _with_width(resampler.interval(partial(brier, probs, y_true))),
         "ece": lambda: ece_interval(probs, y_true, resampler, n_bins=stage.params.statistics.ece_bins),
@@ -108,8 +108,8 @@ class SeedAnswers:
     def statistics(self, metric: str = "macro_f1") -> list[Statistic]:
         """Macro-F1 over all declared classes, or accuracy, of each seed's model as a function of row weights."""
         if metric == "accuracy":
-            return [partial(accuracy, self.y_true, answer) for answer in self.answers]
-        return [partial(macro_f1, self.y_true, answer, self.n_classes) for answer in self.answers]
+            return [accuracy_of(self.y_true, answer) for answer in self.answers]
+        return [macro_f1_of(self.y_true, answer, self.n_classes) for answer in self.answers]
 
     def scores(self) -> list[float]:
         """Macro-F1 of each seed's model."""

@@ -30,7 +30,7 @@ from verdict.pages.decisions import auto_error
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.promise import known_of, promise_of
 from verdict.pages.tables import GAP, SHARE
-from verdict.stats.metrics import macro_f1
+from verdict.stats.metrics import macro_f1_of
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
@@ -83,8 +83,7 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     answer, n_classes = RAW.decide(logits), logits.shape[1]
     common = int(np.bincount(y_true, minlength=n_classes).argmax())
-    macro = partial(macro_f1, y_true, answer, n_classes)
-    return (answer == y_true).astype(float), (y_true == common).astype(float), macro
+    return (answer == y_true).astype(float), (y_true == common).astype(float), macro_f1_of(y_true, answer, n_classes)
 
 
 def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
 from verdict.base.numbers import ESTIMATE, Number
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.weighted import OfSums, weighted_mean
 
 Weights = np.ndarray | None
 Statistic = Callable[[Weights], ArrayLike]
@@ -166,6 +166,8 @@ class Resampler:
         """
         if self.n_groups < 2:
             return np.full(self.n_resamples, np.nan)
+        if isinstance(statistic, OfSums):
+            return statistic.of(self.sums(statistic.columns))
         values = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
         if values.shape != (self.n_resamples,):
             raise ValueError(
@@ -259,13 +261,12 @@ class Resampler:
         if not second or (first and len(first) != len(second)):
             raise ValueError(f"expected as many seeds of both models, at least one, got {len(first)} and {len(second)}")
 
-        def by_seed(weights: Weights) -> np.ndarray:
-            scores = np.array([statistic(weights) for statistic in second])
-            return scores - [statistic(weights) for statistic in first] if first else scores
+        def by_seed(of: Callable[[Statistic], ArrayLike]) -> np.ndarray:
+            scores = np.array([of(statistic) for statistic in second])
+            return scores - [of(statistic) for statistic in first] if first else scores
 
-        observed = by_seed(None)
-        n_seeds = len(second)
-        drawn = self.replicates(lambda weights: by_seed(weights).mean(axis=0))
+        observed, n_seeds = by_seed(lambda statistic: statistic(None)), len(second)
+        drawn = by_seed(self.replicates).mean(axis=0)
         if n_seeds > 1:
             error = self.rng("seeds").standard_t(n_seeds - 1, size=self.n_resamples)
             drawn = drawn + error * float(observed.std(ddof=1)) / np.sqrt(n_seeds)

@@ -6,9 +6,27 @@ weights without their last axis.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
+
+
+@dataclass(frozen=True, eq=False)
+class OfSums:
+    """A statistic of weighted sums of columns (n, c) over rows alone: `of` maps (..., c) to (...).
+
+    Rows of a group are added up once for all resamples; sums of whole numbers are the same in any order.
+    """
+
+    columns: np.ndarray
+    of: Callable[[np.ndarray], np.ndarray]
+
+    def __call__(self, weights: ArrayLike | None = None) -> np.ndarray:
+        """The statistic under row weights, as every metric takes them."""
+        return self.of(row_weights(weights, len(self.columns)) @ self.columns)
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None, *, empty: float = np.nan) -> np.ndarray:

@@ -19,7 +19,7 @@ from verdict.base.refusals import N_LISTED
 from verdict.base.spreadsheet import neutralise, restore
 from verdict.data.own.pair_file import read_pair_file
 from verdict.model.predict import DecisionRule
-from verdict.stats.metrics import macro_f1
+from verdict.stats.metrics import macro_f1_of
 from verdict.stats.uncertainty import Interval, Resampler
 
 COLUMNS = ("Image_ID", "Hypothesis", "Label", *prob_columns())
@@ -129,7 +129,7 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     images = Resampler(truth["image_id"].to_numpy(), statistics.n_resamples, statistics.level, statistics.seed)
     return Score(
         images.mean(y_pred == y_true, span=(0.0, 1.0)),
-        images.interval(lambda weights: macro_f1(y_true, y_pred, len(Label), weights)),
+        images.interval(macro_f1_of(y_true, y_pred, len(Label))),
         n=len(keys),
         n_without_label=len(predicted.keys() - set(keys)),
         is_unchanged=is_unchanged,

@@ -21,7 +21,7 @@ from verdict.data.statements import negation_guard
 from verdict.model.predict import DecisionRule, answers_of, logits_of
 from verdict.pages.error_analysis import THRESHOLDS
 from verdict.pages.tables import GAP
-from verdict.stats.metrics import class_scores, confusion_counts, macro_f1
+from verdict.stats.metrics import class_scores, confusion_counts, macro_f1, macro_f1_of
 from verdict.stats.uncertainty import Interval, Statistic, Weights, bounded
 from verdict.workflow.stage import Stage
 
@@ -191,7 +191,7 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
 
 def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
     """Macro-F1 of answers as a function of row weights."""
-    return partial(macro_f1, y_true, answer, 2)
+    return macro_f1_of(y_true, answer)
 
 
 def not_measured(stage: Stage, *names: str) -> None:
