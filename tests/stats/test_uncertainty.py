@@ -11,7 +11,7 @@ from scipy import stats
 
 from verdict.base.numbers import Number
 from verdict.stats import uncertainty
-from verdict.stats.metrics import accuracy, ece
+from verdict.stats.metrics import accuracy, accuracy_of, ece, macro_f1, macro_f1_of
 from verdict.stats.ranking import aurc, auroc
 from verdict.stats.uncertainty import (
     Interval,
@@ -192,6 +192,20 @@ def test_the_best_of_equal_runs_leads_by_chance():
 
 def _hits(right):
     return lambda w: accuracy(right, np.ones(len(right)), w)
+
+
+@pytest.mark.parametrize(("quick", "score"), [(accuracy_of, accuracy), (macro_f1_of, macro_f1)])
+def test_sums_of_groups_give_the_replicates_that_rows_give(quick, score):
+    rng = np.random.default_rng(3)
+    right, groups = clustered(rng)
+    y_true = rng.integers(2, size=len(right))
+    y_pred = np.where(right, y_true, 1 - y_true)
+    statistic = quick(y_true, y_pred)
+    by_row = resampler(groups).replicates(lambda weights: score(y_true, y_pred, weights=weights))
+    assert np.array_equal(resampler(groups).replicates(statistic), by_row)
+    assert np.ptp(by_row) > 0
+    assert statistic(None) == score(y_true, y_pred)
+    assert np.isnan(resampler(np.zeros(len(groups))).replicates(statistic)).all()
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals():
