@@ -14,7 +14,7 @@ from verdict.base.params import load_params
 from verdict.data.sources import build_dataset
 from verdict.model.backend import keras_hub, set_threads
 from verdict.model.features import Features, encode, load_encoders, load_network
-from verdict.model.fit import Rows, fit, load_weights, predict_logits, read_weights, save_weights
+from verdict.model.fit import Rows, Shown, fit, load_weights, predict_logits, read_weights, save_weights
 from verdict.model.network import FreezePlan, apply_plan, build_suffix, trainable_count
 from verdict.model.predict import logits_of, prediction_table
 
@@ -113,16 +113,9 @@ def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=
     features = Features.open(cache[0], plan)
     train, val = (rows_of(features, pairs, split) for split in splits)
     one_epoch = fit_params.model_copy(update={"epochs": 1})
-    settings = {"criterion": params.training.criterion, "global_clipnorm": params.training.global_clipnorm}
-    outcome = fit(
-        *(network, plan, features, train, val, one_epoch),
-        **settings,
-        seed=11,
-        batch_size=-(-len(train) // 2),
-        blank=False,
-        checkpoint=folder / "state.npz",
-        identity={},
-    )
+    training = params.training.model_copy(update={"batch_size": -(-len(train) // 2)})
+    state, shown = folder / "state.npz", Shown(features, train, val)
+    outcome = fit(network, plan, shown, one_epoch, training, seed=11, checkpoint=state)
     save_weights(network, folder / "weights.npz", parent=read_weights(parent) if parent else None)
     return network, features, outcome
 

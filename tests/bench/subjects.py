@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from verdict.base.params import FitParams, ModelParams, Params
 from verdict.data.digits import digits
 from verdict.model.backend import keras, keras_hub
 from verdict.model.features import Encoders, Features, load_encoders
-from verdict.model.fit import Fit, Rows, fit
+from verdict.model.fit import Fit, Rows, Shown, fit
 from verdict.model.network import FreezePlan, Network, SingleQueryAttention, build_network
 
 WORDS = "a man woman dog in on near the street water with red blue two stands".split()  # noqa: SIM905
@@ -87,10 +88,10 @@ def network_on(encoders: Encoders, model: ModelParams, **options: Any) -> Networ
 def fitted(
     network: Network, plan: FreezePlan, features: Features, train: Rows, val: Rows, chosen: FitParams, **options: Any
 ) -> Fit:
-    """`train.fit` as every bench calls it; `options` hold `seed`, `batch`, `folder` and perhaps `progress`."""
-    options |= {"batch_size": options.pop("batch"), "checkpoint": options.pop("folder") / "state.npz"}
-    fixed = {"criterion": "nll", "global_clipnorm": CLIPNORM, "blank": False, "identity": {}}
-    return fit(network, plan, features, train, val, chosen, **options, **fixed)
+    """`fit` as every bench calls it; `options` hold `seed`, `batch`, `folder` and perhaps `progress`."""
+    training = SimpleNamespace(batch_size=options.pop("batch"), criterion="nll", global_clipnorm=CLIPNORM)
+    state = options.pop("folder") / "state.npz"
+    return fit(network, plan, Shown(features, train, val), chosen, training, checkpoint=state, **options)
 
 
 def jpeg(pixels: np.ndarray, quality: int = PHOTO_QUALITY) -> bytes:

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from itertools import cycle
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from verdict.model.features import AugmentedViews, Features
 from verdict.model.fit import (
     Batches,
     Rows,
+    Shown,
     epoch_order,
     fit,
     load_weights,
@@ -135,22 +137,17 @@ def run(
         if len(told) == stop_after:
             raise Killed
 
+    train = rows(1) if train is None else train
+    shown = Shown(features, train, rows(2, 97), blank, n_shown, views(features) if views else None)
     outcome = fit(
         network,
         plan,
-        features,
-        rows(1) if train is None else train,
-        rows(2, 97),
+        shown,
         fit_params(**changes),
+        SimpleNamespace(batch_size=31, criterion=criterion, global_clipnorm=1.0),
         seed=seed,
-        batch_size=31,
-        criterion=criterion,
-        global_clipnorm=1.0,
-        blank=blank,
         checkpoint=path,
         identity=identity or {"data": "a"},
-        n_shown=n_shown,
-        views=views(features) if views else None,
         progress=progress,
     )
     return network, outcome, told, tiny.weights_of(network)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from verdict.base.artifacts import content_hash, sha256_bytes, write_npz
 from verdict.base.labels import Label
-from verdict.base.params import FitParams
+from verdict.base.params import FitParams, TrainingParams
 from verdict.model.backend import IS_TORCH, keras
 from verdict.model.features import AugmentedViews, Features
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix, trainable_count
@@ -156,58 +156,78 @@ class Fit:
     n_trainable: int
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a fit is shown: rows of stored features to train on, and to judge epochs on.
+
+    `blank` shows zeros for images. An epoch shows `n_shown` pairs drawn anew from `train`, which may hold a pair
+    several times, by default all of them; that fixes the number of steps. Of `views` it shows one of each image;
+    validation sees plain images.
+    """
+
+    features: Features
+    train: Rows
+    val: Rows
+    blank: bool = False
+    n_shown: int | None = None
+    views: AugmentedViews | None = None
+
+    @property
+    def n(self) -> int:
+        """Pairs of an epoch; ValueError for more than there are, or none."""
+        n = len(self.train) if self.n_shown is None else self.n_shown
+        if not 0 < n <= len(self.train):
+            raise ValueError(f"an epoch shows 1 to {len(self.train)} of the training rows, got n_shown={n}")
+        return n
+
+    def epoch(self, plan: FreezePlan, batch_size: int, rng: np.random.Generator, *, seed: int, epoch: int) -> Batches:
+        """The batches of an epoch, counted from 0."""
+        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
+        order, train, views = epoch_order(self.train.text, rng, shared=shared, n_shown=self.n), self.train, self.views
+        if views is not None:
+            train = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
+        return Batches(views.features if views else self.features, train, order, batch_size, blank=self.blank)
+
+    def digest(self) -> dict[str, Any]:
+        """What tells it from another, features apart."""
+        n_views = self.views.n_views if self.views else 0
+        return {"train": self.train.digest(), "n_shown": self.n, "n_views": n_views, "val": self.val.digest()}
+
+
 def fit(
     network: Network,
     plan: FreezePlan,
-    features: Features,
-    train: Rows,
-    val: Rows,
+    shown: Shown,
     params: FitParams,
+    training: TrainingParams,
     *,
     seed: int,
-    batch_size: int,
-    criterion: str,
-    global_clipnorm: float,
     checkpoint: Path,
-    blank: bool = False,
     identity: Mapping[str, Any] = MappingProxyType({}),
-    n_shown: int | None = None,
-    views: AugmentedViews | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Fit:
     """Train the plan's layers; keep the epoch that is best on validation by the one stated criterion.
 
-    The network holds the kept weights afterwards. The state after each epoch is written to `checkpoint`; a later call
-    with the same `identity` goes on from there, and gives the numbers of an undisturbed run, because the order of
-    pairs, the views of images and the dropout masks depend on (seed, epoch) alone.
-
-    The criterion, "macro_f1" or "nll", compares epochs on `val`. `blank` shows zeros for images. `identity` is
-    everything that the result depends on besides what is passed here; a checkpoint of another one is ignored. An epoch
-    shows `n_shown` pairs drawn anew from `train`, which may hold a pair several times, by default all of them; that
-    fixes the number of steps. Of `views` it shows one of each image; validation sees plain images.
+    Of `training` the size of a batch, the criterion and the bound on gradients count. The network holds the kept
+    weights afterwards. The state after each epoch is written to `checkpoint`; a later call with the same `identity`
+    (everything that the result depends on besides what is passed here) goes on from there, and gives the numbers of an
+    undisturbed run, because the order of pairs, the views of images and the dropout masks depend on (seed, epoch)
+    alone; a checkpoint of another one is ignored.
     """
-    n_shown = len(train) if n_shown is None else n_shown
-    if not 0 < n_shown <= len(train):
-        raise ValueError(f"an epoch shows 1 to {len(train)} of the training rows, got n_shown={n_shown}")
+    n_steps = -(-shown.n // training.batch_size) * params.epochs
     trainable = apply_plan(network, plan)
     suffix = trained_part(network, plan)
-    n_steps = -(-n_shown // batch_size) * params.epochs
-    optimiser = Optimiser(suffix, params, n_steps=n_steps, global_clipnorm=global_clipnorm)
-    trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": blank}
-    shows = {"train": train.digest(), "n_shown": n_shown, "n_views": views.n_views if views else 0, "val": val.digest()}
-    whole = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shows}
-    state = _State(suffix, optimiser, checkpoint, content_hash(whole))
+    optimiser = Optimiser(suffix, params, n_steps=n_steps, global_clipnorm=training.global_clipnorm)
+    trains = {"vision_blocks": plan.vision_blocks, "text_blocks": plan.text_blocks, "blank": shown.blank}
+    whole = {**identity, "seed": seed, "fit": params.model_dump(), "trains": trains, "shows": shown.digest()}
+    state, criterion = _State(suffix, optimiser, checkpoint, content_hash(whole)), training.criterion
     history = state.restore()
     while not _finished(history, params, criterion):
         started, epoch, rng = time.perf_counter(), len(history), stream(seed, "training.epoch", len(history))
-        shared = SHARED_HYPOTHESIS if plan.text_blocks else 1
-        order, shown = epoch_order(train.text, rng, shared=shared, n_shown=n_shown), train
-        if views is not None:
-            shown = replace(train, image=views.rows(train.image, seed=seed, epoch=epoch))
-        batches = Batches(views.features if views else features, shown, order, batch_size, blank=blank)
+        batches = shown.epoch(plan, training.batch_size, rng, seed=seed, epoch=epoch)
         _seed_dropout(network, suffix, rng)
         loss = optimiser.run(batches)
-        scores = score(predict_logits(suffix, features, val, blank=blank), val.y_true)
+        scores = score(predict_logits(suffix, shown.features, shown.val, blank=shown.blank), shown.val.y_true)
         on_val = {f"val_{name}": value for name, value in scores.items()}
         elapsed_s = time.perf_counter() - started
         history.append({"epoch": epoch + 1, "train_loss": loss, **on_val, "elapsed_s": elapsed_s})

@@ -19,7 +19,17 @@ from verdict.base.params import FitParams, TrialParams
 from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network
-from verdict.model.fit import Fit, Rows, fit, load_weights, predict_logits, read_weights, save_weights, trained_part
+from verdict.model.fit import (
+    Fit,
+    Rows,
+    Shown,
+    fit,
+    load_weights,
+    predict_logits,
+    read_weights,
+    save_weights,
+    trained_part,
+)
 from verdict.model.lineage import setting_text
 from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
@@ -145,24 +155,20 @@ def _train(
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
     features = Features.open(folder, plan)
+    views = AugmentedViews.open(folder, plan, n_views) if n_views else None
     network = load_network(stage.params.model, dropout=params.dropout, seed=seed, encoders=encoders)
     if parent is not None:
         load_weights(network, parent)
+    shown = Shown(features, *(Rows.of(features, table) for table in tables[:2]), blank, n_shown, views)
     outcome = fit(
         network,
         plan,
-        features,
-        *(Rows.of(features, table) for table in tables[:2]),
+        shown,
         params,
+        training,
         seed=seed,
-        batch_size=training.batch_size,
-        criterion=training.criterion,
-        global_clipnorm=training.global_clipnorm,
-        blank=blank,
         checkpoint=_checkpoint(stage, seed),
         identity=_identity(stage, parent, (AugmentedViews if n_views else Features).files(plan)),
-        n_shown=n_shown,
-        views=AugmentedViews.open(folder, plan, n_views) if n_views else None,
         progress=stage.progress,
     )
     if len(tables) == 2:

@@ -22,7 +22,7 @@ from verdict.base.numbers import EXACT
 from verdict.base.params import ModelParams
 from verdict.model.backend import keras
 from verdict.model.features import Features
-from verdict.model.fit import Rows, fit, load_weights, read_weights
+from verdict.model.fit import Rows, Shown, fit, load_weights, read_weights
 from verdict.model.kept import KeptModel, load_warmup
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
@@ -219,19 +219,9 @@ def _fit_and_answer(
     training = stage.params.training
     load_weights(model.network, read_weights(stage.upstream(WARMUP_STAGE, "weights.npz")))
     with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
-        fit(
-            model.network,
-            model.plan,
-            features,
-            Rows.of(features, train),
-            Rows.of(features, val),
-            training.warmup,
-            seed=training.warmup_seed,
-            batch_size=training.batch_size,
-            criterion=training.criterion,
-            global_clipnorm=training.global_clipnorm,
-            checkpoint=Path(folder) / "state.npz",
-        )
+        shown = Shown(features, Rows.of(features, train), Rows.of(features, val))
+        state = Path(folder) / "state.npz"
+        fit(model.network, model.plan, shown, training.warmup, training, seed=training.warmup_seed, checkpoint=state)
     return model.logits(test, features)
 
 
