@@ -76,12 +76,12 @@ def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, f"no space left while writing {path}: {counts}") from error
 
 
-def try_lock(file: IO[Any]) -> bool:
-    """Hold a lock on an open file until it is closed; False where another process has it."""
+def try_lock(file: IO[Any], *, is_shared: bool = False) -> bool:
+    """Hold a lock on an open file until it is closed; False where another process has it (shared: alone)."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
