@@ -84,7 +84,7 @@ def store_of(folder, shard, rows, files=None):
 def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
     photo(900).save(tmp_path / "own.png")
     store = store_of(tmp_path / "s", shard, [5, 17], files={"own": tmp_path / "own.png"})
-    assert store.ids == ["own", "e5", "e17"]
+    assert list(store.entries) == ["own", "e5", "e17"]
     pixels = store.load(["e17", "own", "e5", "e17"], size=(47, 61))
     assert np.array_equal(pixels[0], pixels[3]) and np.array_equal(pixels[1], np.asarray(photo(900)))
     for k, number in ((0, 17), (2, 5)):
