@@ -154,9 +154,6 @@ def run(connection: socket.socket) -> NoReturn:
 
 def main(arguments: list[str]) -> int:
     """Command line."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.splitlines()[0])
-        return 0 if arguments else 2
     if arguments[0] == "--serve":
         connection = serve(socket.socket(fileno=int(arguments[1])), (*MODULES, *arguments[2:]))
         if connection is not None:
