@@ -287,7 +287,7 @@ def test_a_notebook_comes_and_no_other_runs_and_goes_undeclared(finished):
     notebook, page = finished / "notebooks" / f"{name}.ipynb", finished / "reports" / PROFILE / f"{name}.html"
     text, question = declarations.read_text(encoding="utf-8"), 'Is "it" < 5 $ & {{ new }} isn\'t `it`?'
     notebook.write_text(new_notebook(name, "What's new?", question), encoding="utf-8")
-    line = f'    Spec({name!r}, {question!r}, ("01_data",), ("data",)),\n'
+    line = f'    Spec({name!r}, ("01_data",), ("data",)),\n'
     declarations.write_text(text.replace("\n)\n# Saved logits", f"\n{line})\n# Saved logits", 1), encoding="utf-8")
     done = report(finished)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -3,7 +3,7 @@
 import pytest
 
 from verdict.base.labels import in_words
-from verdict.base.numbers import ESTIMATE, POINTS, Number, Numbers, evaluate_claim, named
+from verdict.base.numbers import ESTIMATE, POINTS, Claim, Number, Numbers, evaluate_claim, named
 
 NAN, INF = float("nan"), float("inf")
 
@@ -158,7 +158,7 @@ def test_numbers_come_back_from_their_file(numbers, tmp_path):
     ],
 )
 def test_a_claim_is_judged_by_the_interval(numbers, name, comparison, bound, holds):
-    claim = evaluate_claim(numbers, id="c", statement="s", number=name, comparison=comparison, bound=bound)
+    claim = evaluate_claim(numbers, Claim(id="c", statement="s", number=name, comparison=comparison, bound=bound))
     assert claim.holds is holds
     assert (claim.number, claim.comparison, claim.bound) == (name, comparison, bound)
 
@@ -177,7 +177,7 @@ def test_a_claim_is_judged_by_the_interval(numbers, name, comparison, bound, hol
 )
 def test_equal_within_a_margin_needs_the_whole_interval(number, bound, margin, verdict):
     told = {"id": "c", "statement": "s", "number": "a.b", "comparison": "within", "bound": bound}
-    assert evaluate_claim(Numbers({"a.b": number}), **told, margin=margin).verdict == verdict
+    assert evaluate_claim(Numbers({"a.b": number}), Claim(**told, margin=margin)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -207,4 +207,4 @@ def test_a_number_says_what_it_is(number, kind):
 def test_a_claim_that_cannot_be_judged_is_refused(numbers, number, comparison, margin, error, message):
     told = {"id": "c", "statement": "s", "number": number, "comparison": comparison, "bound": 3, "margin": margin}
     with pytest.raises(error, match=message):
-        evaluate_claim(numbers, **told)
+        evaluate_claim(numbers, Claim(**told))

@@ -206,7 +206,7 @@ EYE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
         ("policy.questions", {"a?": ["entailment"], "b?": ["entailment"]}, "n_questions is 3, but there are 2"),
         ("clip_policy.questions", {"a?": ["one"]}, "n_questions is 3, but there are 1 questions"),
         ("clip_policy.question_prompts", {"a?": ["b", "c"]}, r"question_prompts of \['a\?'\], which are no questions"),
-        ("data.csv.labels", {"1": "entailment"}, "labels must name a word for each"),
+        ("data.csv.labels", {"1": "entailment"}, "labels: must name a word for each"),
         ("data.source", "csv", r"source csv needs csv\.table"),
         ("clip.source", "folder", r"source folder needs folder\.images"),
         ("statistics", {"n_resamples": 100, "level": 0.9, "seed": 7}, r"statistics\.ece_bins: Field required"),

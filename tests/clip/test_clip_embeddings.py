@@ -50,7 +50,7 @@ def test_pages_read_what_the_stage_stored(study):
     assert study.logit_scale == pytest.approx(study.encoder.logit_scale)
     assert np.allclose(study.encoder.images(np.asarray(study.pictures.images[:3])), study.embeddings[:3], atol=1e-5)
     study.cache.images(np.asarray(study.pictures.images))
-    assert len(list(paths.embedding_cache("smoke").glob("images*"))) == 1, "pictures are encoded once"
+    assert len(list((paths.work_dir("smoke") / "embeddings").glob("images*"))) == 1, "pictures are encoded once"
 
 
 def test_another_encoder_than_the_stored_one_is_refused(study):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.base.numbers import Number, Numbers, evaluate_claim
+from verdict.base.numbers import Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
@@ -189,4 +189,4 @@ def test_without_a_frozen_trial_no_gain_is_told():
     assert gain_statement("val", table) == "Unfreezing beats frozen encoders in macro-F1 on val"
     assert table.empty
     claim = {"id": "gain", "statement": "it adds", "number": "val.gain_over_frozen", "comparison": ">", "bound": 0.0}
-    assert evaluate_claim(stage.numbers, **claim).holds is None
+    assert evaluate_claim(stage.numbers, Claim(**claim)).holds is None

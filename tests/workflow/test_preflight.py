@@ -178,7 +178,7 @@ BEFORE = {
         (cell(9, 0, "99.png"), r"line 11: 1 images are not in .*'99\.png'"),
         (cell(4, 0, "https://x.org/a.png"), "line 6: image id .* but an address"),
         (column(2, lambda row: str(int(row[2] == "entailment"))), r"say .* data\.csv\.labels"),
-        (profile("data", "csv", "labels", value={"1": "entailment"}), "labels must name a word"),
+        (profile("data", "csv", "labels", value={"1": "entailment"}), "labels: must name a word"),
         (lambda own: [cell(5, 2, "")(own), own.rows.insert(2, [""])], r"line 8: unknown label ''"),
         (profile("policy", "human", "kind", value="votes"), "write kind: parametric"),
         (profile("model", "vision_preset", value="./no/vit"), r"vision_preset: there is no"),

@@ -64,7 +64,7 @@ def test_every_other_source_has_every_stage_and_its_last_page_reads_all_others(b
     base["clip"]["source"] = source
     found = stages.specs_for(validate(base, source="test"))
     assert tuple(spec for spec in found if spec in SPECS) == SPECS[:-1]
-    assert (found[-1].name, found[-1].question) == ("13_reproducibility", SPECS[-1].question)
+    assert found[-1].name == "13_reproducibility"
     assert found[-1].needs == tuple(spec.name for spec in found[:-1])
     clip = {"07_calibration-clip", "08_policy-clip", "08_with_people-clip"}
     assert clip & {spec.name for spec in found} == (clip if source else set())
@@ -90,8 +90,8 @@ def test_faults_of_declarations_are_told_in_sentences(root, monkeypatch):
     for name in {stages.notebook_of(name) for name in stages.ALL_NAMES}:
         write_text(root / "notebooks" / f"{name}.ipynb", "{}")
     assert stages.faults(params) == []
-    added = stages.Spec("14_x", "Why?", ("01_data", "05_tset"), ("data", "statistic"))
-    again = stages.Spec("01_data", "Why?", ("unheard_of",), ())
+    added = stages.Spec("14_x", ("01_data", "05_tset"), ("data", "statistic"))
+    again = stages.Spec("01_data", ("unheard_of",), ())
     monkeypatch.setattr(stages, "SPECS", (*SPECS, added, again))
     told = stages.faults(params)
     assert all(fault.startswith("lib/verdict/workflow/declarations.py: ") for fault in told)

@@ -49,15 +49,21 @@ def plain(tmp_path_factory):
         write_text(root / "lib" / "verdict" / f"{name}.py", "")
     write_text(root / "told.py", TOLD)
     path = os.pathsep.join([str(root / "lib"), str(root)])
-    kept = {name: value for name, value in os.environ.items() if name != warm.ADDRESS}
+    kept = {name: value for name, value in os.environ.items() if name != warm.FOLDER}
     return {**kept, "PYTHONPATH": path, "VERDICT_ROOT": str(root), "OWN": "theirs"}
 
 
 @pytest.fixture(scope="module")
 def served(plain):
     """The same, with a server that imports one module more."""
-    with warm.server(plain, ["verdict.more"]) as environment:
-        yield environment
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "LIBRARY", library_of(plain))
+        with warm.server(plain, ["verdict.more"]) as environment:
+            yield environment
+
+
+def library_of(environment):
+    return Path(environment["VERDICT_ROOT"], "lib", "verdict")
 
 
 def start(environment, *arguments, folder, **changes):
@@ -148,15 +154,18 @@ def test_a_callers_signal_reaches_the_fork(served, tmp_path):
 
 
 @pytest.mark.parametrize("is_read", [True, False], ids=["request read", "request unread"])
-def test_a_server_that_is_gone_is_told(plain, tmp_path, is_read):
+def test_a_server_that_is_gone_is_told(plain, tmp_path, monkeypatch, is_read):
     """What it has not read when it dies resets the connection; what it has read ends it."""
+    monkeypatch.setattr(paths, "LIBRARY", library_of(plain))
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "server"))
+        listening.bind(warm.address(str(tmp_path)))
         listening.listen()
-        process = start({**plain, warm.ADDRESS: str(tmp_path / "server")}, "x", folder=tmp_path)
+        process = start({**plain, warm.FOLDER: str(tmp_path)}, "x", folder=tmp_path)
         connection, _ = listening.accept()
         if is_read:
-            for stream in warm._receive(connection).streams:
+            size, streams, _, _ = socket.recv_fds(connection, 8, 3)
+            connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+            for stream in streams:
                 os.close(stream)
         else:
             time.sleep(1.0)
@@ -167,7 +176,7 @@ def test_a_server_that_is_gone_is_told(plain, tmp_path, is_read):
 
 
 def test_where_nobody_listens_the_module_starts_by_itself(plain, tmp_path):
-    process = start({**plain, warm.ADDRESS: str(tmp_path / "nobody")}, "x", folder=tmp_path)
+    process = start({**plain, warm.FOLDER: str(tmp_path / "nobody")}, "x", folder=tmp_path)
     out, _ = process.communicate("")
     assert process.returncode == 1
     assert json.loads(out)["pid"] == process.pid
@@ -175,7 +184,7 @@ def test_where_nobody_listens_the_module_starts_by_itself(plain, tmp_path):
 
 def test_a_library_that_has_changed_is_imported_anew(served, tmp_path):
     """The last test of this server: it serves nobody any more."""
-    (Path(served["VERDICT_ROOT"]) / "lib" / "verdict" / "some.py").write_text("changed = True\n")
+    (library_of(served) / "some.py").write_text("changed = True\n")
     process = start(served, folder=tmp_path)
     out, _ = process.communicate("")
     assert process.returncode == 0
@@ -184,9 +193,9 @@ def test_a_library_that_has_changed_is_imported_anew(served, tmp_path):
 
 def test_the_server_ends_with_its_context(plain):
     with warm.server(plain) as environment:
-        address = Path(environment[warm.ADDRESS])
-        assert address.exists()
-    assert not address.exists()
+        folder = Path(environment[warm.FOLDER])
+        assert any(path.is_socket() for path in folder.iterdir())
+    assert not folder.exists()
 
 
 CALLED = """

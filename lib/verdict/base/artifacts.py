@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+RECORD = "run.json"
 SELF = "sha256_of_this"
 # Packages that move a number, Matplotlib by the fonts of printed digits among them.
 RECORDED_PACKAGES = (
@@ -76,12 +77,12 @@ def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
         raise OSError(error.errno, f"no space left while writing {path}: {counts}") from error
 
 
-def try_lock(file: IO[Any]) -> bool:
-    """Hold a lock on an open file until it is closed; False where another process has it."""
+def try_lock(file: IO[Any], *, is_shared: bool = False) -> bool:
+    """Hold a lock on an open file until it is closed; False where another process has it (shared: alone)."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -243,7 +244,7 @@ def relative(path: Path) -> str:
 
 def write_run(
     folder: Path, *, outputs: list[Path], inputs: list[Path], home: Path | None = None, **fields: Any
-) -> Path:
+) -> None:
     """Write a stage's `run.json`: what went in, what came out (by SHA-256), and how; last, so that its presence says
     that the stage is whole.
 
@@ -263,9 +264,7 @@ def write_run(
         "outputs": {name: sha256_file(path) for name, path in made.items()},
         **fields,
     }
-    path = folder / "run.json"
-    write_json(path, record | {SELF: _own_hash(record)})
-    return path
+    write_json(folder / RECORD, record | {SELF: _own_hash(record)})
 
 
 def _stamp(path: Path) -> list[int]:
@@ -292,18 +291,14 @@ def _own_hash(record: Mapping[str, Any]) -> str:
     return sha256_bytes(canonical_json(said).encode("utf-8"))
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path, file: str = RECORD) -> dict[str, Any]:
     """Read a stage's record; one without a hash of itself is read as it stands. FileNotFoundError if the stage has not
     been run, ValueError if the record is damaged or of another schema.
     """
-    path = Path(folder) / "run.json"
+    path = folder / file
     if not path.is_file():
         raise FileNotFoundError(f"{relative(path)} is missing: this stage has not been run to its end")
-    return check_record(read_json(path), path)
-
-
-def check_record(record: Any, path: Path) -> dict[str, Any]:
-    """A record as it was read from `path`, refused as `read_run` does."""
+    record = read_json(path)
     if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
         raise ValueError(f"{relative(path)} is not a record of schema {SCHEMA}")
     if record.get(SELF, own := _own_hash(record)) != own:
@@ -311,16 +306,15 @@ def check_record(record: Any, path: Path) -> dict[str, Any]:
     return dict(record)
 
 
-def verify_outputs(folder: Path, record: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Read a stage's record, unless it is given, and compare every output with the hash that it holds; StaleResultError
-    names one that is missing or differs, and the way out.
+def verify_outputs(folder: Path, file: str = RECORD) -> dict[str, Any]:
+    """Read a stage's record and compare every output with the hash that it holds; StaleResultError names one that is
+    missing or differs, and the way out.
     """
-    record = read_run(folder) if record is None else record
+    record = read_run(folder, file)
     for name, expected in record["outputs"].items():
         if (actual := recorded_hash(name, record)) != expected:
             raise StaleResultError(
-                f"{name} does not match {relative(Path(folder) / 'run.json')} "
-                f"(expected {expected[:12]}, got {actual[:12]}): it was changed or damaged after it was written; "
-                f"delete the folder and run again"
+                f"{name} does not match {relative(folder / file)} (expected {expected[:12]}, got {actual[:12]}): it "
+                "was changed or damaged after it was written; delete the folder and run again"
             )
     return record

@@ -9,7 +9,7 @@ import operator
 import re
 from collections import UserDict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -170,7 +170,7 @@ class Claim:
     number: str
     comparison: str
     bound: float
-    holds: bool | None
+    holds: bool | None = None
     margin: float | None = None
     exhibit: str = ""
 
@@ -180,33 +180,24 @@ class Claim:
         return {True: "holds", False: "does not hold", None: "not applicable"}[self.holds]
 
 
-def evaluate_claim(
-    numbers: Numbers,
-    *,
-    id: str,
-    statement: str,
-    number: str,
-    comparison: str,
-    bound: float,
-    margin: float | None = None,
-    exhibit: str = "",
-) -> Claim:
-    """Compare a stored number (else a KeyError), by its interval where it has one, with a bound.
+def evaluate_claim(numbers: Numbers, claim: Claim) -> Claim:
+    """The claim with what it comes to: its number (else a KeyError), by its interval where it has one, against its
+    bound.
 
     ValueError if the comparison is unknown, a margin is missing, not positive or given to another comparison than
     `within`, or `excludes` is asked of a number that is no estimate.
     """
+    comparison, margin = claim.comparison, claim.margin
     if comparison not in (*_COMPARISONS, WITHIN, EXCLUDES):
-        raise ValueError(f"claim {id!r}: unknown comparison {comparison!r}")
+        raise ValueError(f"claim {claim.id!r}: unknown comparison {comparison!r}")
     if (comparison == WITHIN) != (margin is not None) or (margin is not None and not margin > 0):
         raise ValueError(
-            f"claim {id!r}: {comparison!r} with the margin {margin}; `within` needs a positive one, no other does"
+            f"claim {claim.id!r}: {comparison!r} with the margin {margin}; `within` needs a positive one, no other does"
         )
-    measured = numbers[number]
+    measured = numbers[claim.number]
     if comparison == EXCLUDES and measured.kind != ESTIMATE:
-        raise ValueError(f"claim {id!r}: {number!r} has no interval to exclude {bound}")
-    holds = _judged(measured, comparison, bound, margin)
-    return Claim(id, statement, number, comparison, bound, holds, margin, exhibit)
+        raise ValueError(f"claim {claim.id!r}: {claim.number!r} has no interval to exclude {claim.bound}")
+    return replace(claim, holds=_judged(measured, comparison, claim.bound, margin))
 
 
 def _judged(measured: Number, comparison: str, bound: float, margin: float | None) -> bool | None:

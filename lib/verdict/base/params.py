@@ -6,7 +6,7 @@ A profile (`params/<name>.yaml`) overrides `params/base.yaml`; the result is val
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -21,29 +21,33 @@ from verdict.base.search import SPACES, configurations
 MAX_LISTED = 20
 
 
-def _sums_to_one(shares: dict[str, float]) -> dict[str, float]:
-    if abs(sum(shares.values()) - 1) > 1e-9:
-        raise ValueError(f"fractions must sum to 1, got {shares}")
-    return shares
+def _must(told: str, holds: Callable[[Any], bool]) -> AfterValidator:
+    """A check of one value, whose refusal says what it must be, and what was given."""
 
-
-def _all_of(*names: str) -> AfterValidator:
-    """A mapping that has each of these keys."""
-
-    def check(given: dict[str, Any]) -> dict[str, Any]:
-        if missing := sorted(set(names) - set(given)):
-            raise ValueError(f"lacks {missing}")
+    def check(given: Any) -> Any:
+        if not holds(given):
+            raise ValueError(f"must {told}, got {given!r}")
         return given
 
     return AfterValidator(check)
 
 
-def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"goes from the lowest to the highest, got {bounds[0]} to {bounds[1]}")
-    return bounds
+def _all_of(*names: str) -> AfterValidator:
+    """A mapping that has each of these keys."""
+    return _must(f"hold each of {list(names)}", lambda given: set(names) <= set(given))
 
 
+SumsToOne = _must("sum to 1", lambda shares: abs(sum(shares.values()) - 1) <= 1e-9)
+Ascending = _must("go from the lowest to the highest", lambda bounds: bounds[0] <= bounds[1])
+EachNamed = _must(
+    f"name a word for each of {list(class_names())}", lambda words: set(words.values()) in (set(), set(class_names()))
+)
+AsksOnce = _must("hold {hypothesis} once, where the sentence stands", lambda text: text.count("{hypothesis}") == 1)
+Confusion = _must(
+    "be square, a row for each true class, each row summing to 1",
+    lambda rows: all(len(row) == len(rows) and abs(sum(row) - 1) <= 1e-6 for row in rows),
+)
+Different = _must("all be different", lambda given: len(set(given)) == len(given))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -70,9 +74,14 @@ Floors = Annotated[
     Annotated[Floor, Tag("number")] | Annotated[dict[Signal, Floor], Tag("by_signal")],
     Discriminator(lambda given: "by_signal" if isinstance(given, dict) else "number"),
 ]
-Range = Annotated[tuple[NonNegative, NonNegative], AfterValidator(_ascending)]
+Range = Annotated[tuple[NonNegative, NonNegative], Ascending]
 Own = Literal["train", "val", "calib", "test"]
-Fractions = Annotated[dict[Own, Fraction], AfterValidator(_sums_to_one)]
+Fractions = Annotated[dict[Own, Fraction], SumsToOne]
+ClassNames = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=60)], ...],
+    Different,
+    _must("be two or more", lambda names: len(names) != 1),
+]
 
 
 class Model(BaseModel):
@@ -113,9 +122,7 @@ class NlvrParams(Archive):
     """The Cornell NLVR corpus, from a local copy or by URL."""
 
     files: tuple[Literal["train", "dev", "test"], ...] | None
-    fractions: Annotated[
-        dict[Literal["train", "val", "calib"], Fraction], AfterValidator(_sums_to_one), _all_of("train", "val", "calib")
-    ]
+    fractions: Annotated[dict[Literal["train", "val", "calib"], Fraction], SumsToOne, _all_of("train", "val", "calib")]
     image_px: tuple[Count, Count]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
@@ -129,13 +136,9 @@ class CsvParams(Model):
 
     table: str
     images: str
-    labels: dict[str, Literal["entailment", "contradiction"]]
+    labels: Annotated[dict[str, Literal["entailment", "contradiction"]], EachNamed]
     fractions: Fractions | None
     allow_missing_images: bool
-
-    def _faults(self) -> Iterator[str]:
-        if self.labels and set(self.labels.values()) != set(class_names()):
-            yield f"labels must name a word for each of {list(class_names())}, got {self.labels}"
 
 
 class A2Params(Model):
@@ -178,14 +181,10 @@ class RecordedParams(Model):
     test: str
     independent: str
     human_counts: str
-    class_names: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
+    class_names: ClassNames
     group: str
     allow_small: bool
     tuning_share: Fraction
-
-    def _faults(self) -> Iterator[str]:
-        if len(set(self.class_names)) != len(self.class_names) or len(self.class_names) == 1:
-            yield f"class_names must be two or more, all different, got {list(self.class_names)}"
 
 
 class AskedParams(Model):
@@ -195,12 +194,8 @@ class AskedParams(Model):
 
     hub: str
     revision: Commit
-    prompt: Annotated[str, Field(max_length=4000)]
+    prompt: Annotated[str, Field(max_length=4000), AsksOnce]
     batch: Count
-
-    def _faults(self) -> Iterator[str]:
-        if self.prompt.count("{hypothesis}") != 1:
-            yield f"prompt must hold {{hypothesis}} once, where the sentence stands, got {self.prompt!r}"
 
 
 class AnswersParams(Model):
@@ -218,13 +213,11 @@ class AnswersParams(Model):
     images: str
     features: str
     model: AskedParams
-    classes: tuple[Annotated[str, Field(min_length=1, max_length=60)], ...]
+    classes: ClassNames
     form: Literal["auto", "logits", "log_probs", "top_k", "probs", "samples", "answer"]
     columns: dict[str, str]
-    models: tuple[Text, ...]
-    fractions: Annotated[
-        dict[Literal["calib", "test"], Fraction], AfterValidator(_sums_to_one), _all_of("calib", "test")
-    ]
+    models: Annotated[tuple[Text, ...], Different]
+    fractions: Annotated[dict[Literal["calib", "test"], Fraction], SumsToOne, _all_of("calib", "test")]
     independent_from: Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")]
     smallest_prob: Annotated[float, Field(ge=1e-300, le=0.01)]
     tuning_share: Fraction
@@ -233,9 +226,6 @@ class AnswersParams(Model):
     allow_missing_images: bool
 
     def _faults(self) -> Iterator[str]:
-        for name in ("classes", "models"):
-            if len(set(given := getattr(self, name))) != len(given) or (name == "classes" and len(given) == 1):
-                yield f"{name} must all be different, and classes two or more, got {list(given)}"
         if self.model.hub:
             apart = {"classes": (), "models": (), "form": "auto", "allow_missing_images": False}
             if own := [name for name, default in apart.items() if getattr(self, name) != default]:
@@ -258,13 +248,10 @@ class DataParams(Model):
     answers: AnswersParams
 
     def _faults(self) -> Iterator[str]:
-        own = self.recorded
-        if self.source == "recorded" and not (own.val and own.test and own.class_names):
-            yield "source recorded needs recorded.val, recorded.test and recorded.class_names"
-        if self.source == "csv" and not (self.csv.table and self.csv.images):
-            yield "source csv needs csv.table, a file of pairs, and csv.images, the folder of their images"
-        if self.source == "answers" and not self.answers.table:
-            yield "source answers needs answers.table, a file of pairs and of what a model said of them"
+        needed = {"recorded": ("val", "test", "class_names"), "csv": ("table", "images"), "answers": ("table",)}
+        named = needed.get(self.source, ())
+        if missing := [name for name in named if not getattr(getattr(self, self.source), name)]:
+            yield f"source {self.source} needs {' and '.join(f'{self.source}.{name}' for name in missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -383,7 +370,7 @@ class SearchParams(AugmentedViewsParams):
     seed: Seed
     vision_blocks: CountOrNone
     schedule: Literal["constant", "cosine"] = "cosine"
-    learning_rate: Annotated[tuple[Positive, Positive], AfterValidator(_ascending)] | None = None
+    learning_rate: Annotated[tuple[Positive, Positive], Ascending] | None = None
     text_blocks: Annotated[tuple[CountOrNone, ...], Field(min_length=1)] | None = None
 
     def _faults(self) -> Iterator[str]:
@@ -396,8 +383,7 @@ class SearchParams(AugmentedViewsParams):
 
     def trials(self) -> list[dict[str, Any]]:
         """The drawn trials, as a parameter file would list them."""
-        shared = ("parent", "epochs", "patience", "schedule", "vision_blocks", "augment", "views")
-        own = {name: getattr(self, name) for name in shared}
+        own = self.model_dump(exclude={"space", "n", "prefix", "seed", "learning_rate", "text_blocks"})
         axes = {"learning_rate": self.learning_rate, "text_blocks": self.text_blocks}
         drawn = enumerate(configurations(self.space, self.n, seed=self.seed, **axes), start=1)
         return [{"name": f"{self.prefix}_{number:02d}", **own, **one} for number, one in drawn]
@@ -410,7 +396,7 @@ class TrainingParams(Model):
     it of the best, the smallest is kept.
     """
 
-    seeds: tuple[Seed, ...]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), Different]
     n_control_seeds: Count
     margin: Fraction
     batch_size: Count
@@ -423,8 +409,6 @@ class TrainingParams(Model):
     search: tuple[SearchParams, ...]
 
     def _faults(self) -> Iterator[str]:
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            yield f"seeds must be distinct and at least one, got {list(self.seeds)}"
         above: dict[str, TrialParams] = {}
         for trial in self.trials:
             parent = above.get(trial.parent)
@@ -481,16 +465,13 @@ class HumanParams(Model):
     kind: Literal["parametric", "confusion", "votes"]
     accuracy: Accuracy
     accuracy_on_errors: Accuracy | None
-    confusion: tuple[tuple[Share, ...], ...] | None
+    confusion: Annotated[tuple[tuple[Share, ...], ...], Confusion] | None
     clarify_accuracy: Accuracy
     seed: Seed
 
     def _faults(self) -> Iterator[str]:
-        rows = self.confusion or ()
-        if (self.kind == "confusion") != bool(rows):
+        if (self.kind == "confusion") != bool(self.confusion):
             yield "kind confusion and a confusion matrix belong together: give both or neither"
-        if any(len(row) != len(rows) or abs(sum(row) - 1) > 1e-6 for row in rows):
-            yield "confusion must be square, a row for each true class, each row summing to 1"
 
 
 class GuaranteeParams(Model):

@@ -105,11 +105,6 @@ def download_cache() -> Path:
     return Path(os.environ.get("VERDICT_CACHE", ROOT / "work" / "downloads")).expanduser()
 
 
-def embedding_cache(profile: str) -> Path:
-    """Where embeddings of a dual encoder are kept between the stages of a profile."""
-    return work_dir(profile) / "embeddings"
-
-
 def transcripts(profile: str) -> Path:
     """Where it is kept what a model of the hub said when a profile's report asked it."""
     return work_dir(profile) / "transcripts"

@@ -251,7 +251,7 @@ def distances(found: RecordedSet) -> dict[str, pd.DataFrame]:
     is_known = (found.pairs["split"] == Split.CALIB).to_numpy()
     groups = found.pairs["group_id"].to_numpy()
     pairs = (groups, groups[is_known])
-    distance = neighbour_distance(found.features, found.features[is_known], k=1, groups=pairs)
+    distance = neighbour_distance(found.features, found.features[is_known], pairs)
     return {DISTANCES: found.pairs[["pair_id", "split"]].assign(distance=distance.round(6))}
 
 

@@ -25,7 +25,7 @@ _ITEM = re.compile(r"^(\d*)([-+.)])")
 CELLS = Path(__file__).with_name("new_notebook.txt")
 DECLARE = """made {path}
 Declare it in SPECS of lib/verdict/workflow/declarations.py, in reading order:
-    Spec({name}, {question}, ("01_data",), ("data",)),
+    Spec({name}, ("01_data",), ("data",)),
 Then `make check` tells what is wrong with it, and `make report` runs it."""
 
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(DECLARE.format(path=path, name=quoted(chosen.name), question=quoted(chosen.question)))
+    print(DECLARE.format(path=path, name=quoted(chosen.name)))
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,16 +154,8 @@ def ece_interval(
     return error
 
 
-def ece_change(
-    before: ArrayLike,
-    after: ArrayLike,
-    y_true: ArrayLike,
-    resampler: Resampler,
-    *,
-    n_bins: int = N_BINS,
-    equal_mass: bool = False,
-) -> Interval:
-    """`ece_interval` of `after` minus that of `before`, two tables of probabilities of the same rows.
+def ece_change(before: ArrayLike, after: ArrayLike, y_true: ArrayLike, resampler: Resampler, **bins: Any) -> Interval:
+    """`ece_interval`, by the same `bins`, of `after` minus that of `before`: probabilities of the same rows.
 
     The two intervals are combined around the two errors without what chance adds to them, with the correlation that the
     resamples show: Zou and Donner (2008), Construction of confidence limits about effect measures:
@@ -172,8 +165,8 @@ def ece_change(
     """
     errors, centres, replicates = [], [], []
     for probs in (after, before):
-        gaps = _gaps(probs, y_true, resampler, n_bins, equal_mass)
-        errors.append(ece_interval(probs, y_true, resampler, n_bins=n_bins, equal_mass=equal_mass))
+        gaps = _gaps(probs, y_true, resampler, **bins)
+        errors.append(ece_interval(probs, y_true, resampler, **bins))
         centres.append(absolute_sum(*gaps, level=0.0).low)
         replicates.append(np.abs(gaps[1]).sum(axis=1))
     varies = min(map(np.std, replicates)) > 0
@@ -200,7 +193,7 @@ def ece_if_calibrated(probs: ArrayLike, y_true: ArrayLike, resampler: Resampler,
 
 
 def _gaps(
-    probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, n_bins: int, equal_mass: bool = False
+    probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, n_bins: int = N_BINS, equal_mass: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Accuracy minus confidence by bin, as shares of all rows: observed, of each resample; and each bin's share."""
     confidence, correct = confidence_and_correct(probs, y_true)

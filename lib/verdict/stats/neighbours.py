@@ -8,30 +8,23 @@ _CHUNK_CELLS = 4_000_000
 
 
 def neighbour_distance(
-    features: np.ndarray, reference: np.ndarray, *, k: int, groups: tuple[np.ndarray, np.ndarray] | None = None
+    features: np.ndarray, reference: np.ndarray, groups: tuple[np.ndarray, np.ndarray]
 ) -> np.ndarray:
-    """Euclidean distance to the k-th nearest reference row after scaling all rows to length 1, (n,).
+    """Euclidean distance to the nearest reference row after scaling all rows, (n, d) and (m, d), to length 1, (n,).
 
-    `groups` ((n,), (m,)): a row is not compared with those of its own; ValueError where fewer than k others are left.
-    Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3.
+    A row is not compared with those of its own group (groups (n,), (m,)); ValueError where no others are left.
+    Sun et al. (2022), Out-of-Distribution Detection with Deep Nearest Neighbors, section 3, with k = 1.
     """
-    features, reference = np.asarray(features, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1] or not len(reference):
-        raise ValueError(f"expected features (n, d) and reference (m, d), got {features.shape} and {reference.shape}")
-    if not 1 <= k <= len(reference):
-        raise ValueError(f"k must lie in 1..{len(reference)}, got {k}")
-    features, reference = unit_rows(features), unit_rows(reference)
+    features, reference = (unit_rows(np.asarray(rows, dtype=np.float64)) for rows in (features, reference))
     step = max(1, _CHUNK_CELLS // len(reference))
-    kth_cosine = []
+    nearest = []
     for start in range(0, max(len(features), 1), step):
         cosines = features[start : start + step] @ reference.T
-        if groups is not None:
-            cosines[groups[0][start : start + step, None] == groups[1][None]] = -np.inf
-        kth_cosine.append(np.partition(cosines, -k, axis=1)[:, -k])
-    cosine = np.concatenate(kth_cosine)
-    if np.isneginf(cosine).any():
-        n_lonely = int(np.isneginf(cosine).sum())
-        raise ValueError(f"fewer than {k} reference rows are of another group for {n_lonely} rows")
+        cosines[groups[0][start : start + step, None] == groups[1][None]] = -np.inf
+        nearest.append(cosines.max(axis=1))
+    cosine = np.concatenate(nearest)
+    if n_lonely := int(np.isneginf(cosine).sum()):
+        raise ValueError(f"no reference row is of another group for {n_lonely} rows")
     return np.sqrt(np.maximum(2 - 2 * cosine, 0.0))
 
 

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from verdict.base import artifacts, paths
-from verdict.base.artifacts import read_json, recorded_hash, relative, sha256_file
+from verdict.base.artifacts import RECORD, read_json, recorded_hash, relative, sha256_file
 from verdict.base.params import Params
 from verdict.workflow import stages
 from verdict.workflow.code_digest import code_digest
-from verdict.workflow.result_folder import RECORD, question
+from verdict.workflow.result_folder import question
 from verdict.workflow.stage_parameters import resolved
 
 # Hash of all that the last whole report was made from, and of its records.

@@ -201,9 +201,10 @@ def unfinished(profile: str) -> list[str]:
 def _how_it_ended(profile: str, name: str, trial: str | None) -> list[str]:
     """Why one stage has no result, with what it left to read."""
     label, page = stages.label(name, trial), stages.page(name, trial)
-    kept = failure(profile, page)
+    kept, told = failure(profile, page), failure(profile, page, "txt")
+    said = tail(told.read_text(encoding="utf-8")) if told.is_file() else []
     if kept.is_file():
-        return [f"{label}: failed, see {artifacts.relative(kept)}", *tail(error_of(kept))]
+        return [f"{label}: failed, see {artifacts.relative(kept)}", *said]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial)
     if log is not None:
         said = log.read_text(encoding="utf-8", errors="replace")
@@ -213,20 +214,7 @@ def _how_it_ended(profile: str, name: str, trial: str | None) -> list[str]:
         return [f"{label}: was killed while it ran, by hand or for want of memory"]
     if (home / TWIN).is_file():
         return [f"{label}: was killed as it ended; another run takes over what stands in {artifacts.relative(home)}"]
-    told = failure(profile, page, "txt")
-    if told.is_file():
-        return [f"{label}: failed", *tail(told.read_text(encoding="utf-8"))]
-    return [f"{label}: not reached"]
-
-
-def error_of(notebook: Path) -> str:
-    """The error that ended a notebook; "" where it holds none (it was killed)."""
-    try:
-        cells = artifacts.read_json(notebook)["cells"]
-        errors = [o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"]
-    except (ValueError, KeyError, TypeError, OSError):
-        return ""
-    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(errors[-1]["traceback"])) if errors else ""
+    return [f"{label}: failed", *said] if said else [f"{label}: not reached"]
 
 
 def tail(text: str, n: int = ERROR_TAIL, width: int | None = None) -> list[str]:

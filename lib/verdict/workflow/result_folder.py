@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from verdict.base import artifacts, paths
+from verdict.base.artifacts import RECORD
 from verdict.base.params import Params
 from verdict.workflow.code_digest import code_digest
 from verdict.workflow.stage_parameters import resolved
 
-RECORD = "run.json"
 # The record once more: a workflow takes a job's declared output away before it runs it a second time.
 TWIN = ".run.json"
 HELD = ".held"
@@ -134,8 +134,7 @@ def retire(home: Path) -> None:
 def _whole(home: Path) -> dict[str, Any] | None:
     """The record of what is in place, if everything is there that it lists."""
     try:
-        record = artifacts.check_record(artifacts.read_json(home / TWIN), home / TWIN)
-        return artifacts.verify_outputs(home, record)
+        return artifacts.verify_outputs(home, TWIN)
     except (OSError, ValueError, KeyError, TypeError, artifacts.StaleResultError):
         return None
 

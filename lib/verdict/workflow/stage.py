@@ -187,9 +187,9 @@ class Stage:
         return Numbers.load(self.upstream(name, "numbers.json"))
 
     def claim(self, id: str, statement: str, number: str, comparison: str, bound: float, **options: Any) -> Claim:
-        """Record a claim about one of this stage's numbers; options are `margin` and `exhibit` of `evaluate_claim`."""
-        told = {"id": id, "statement": statement, "number": number, "comparison": comparison, "bound": bound}
-        self.claims.append(evaluate_claim(self.numbers, **told, **options))
+        """Record a claim about one of this stage's numbers; options are the `margin` and `exhibit` of `Claim`."""
+        claim = Claim(id, statement, number, comparison, bound, **options)
+        self.claims.append(evaluate_claim(self.numbers, claim))
         return self.claims[-1]
 
     def number(self, name: str, value: float, **fields: Any) -> Number:

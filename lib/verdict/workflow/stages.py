@@ -66,7 +66,9 @@ def rule_name(name: str) -> str:
 RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
 TEST, ELSEWHERE = "05_test", "09_independent_set"
-_ON_LOGITS = (TEST, "07_calibration", "08_policy", "08_with_people", ELSEWHERE)
+CONCEPTS = "12_clip_concepts"
+REPRODUCIBILITY = "13_reproducibility"
+_ON_LOGITS = (TEST, "07_calibration", "08_policy", "08_with_people", ELSEWHERE, REPRODUCIBILITY)
 
 
 def _on_logits(spec: Spec) -> Spec:
@@ -78,8 +80,6 @@ def _on_logits(spec: Spec) -> Spec:
 
 # What is given has no features or training: a shorter list of stages, with the same notebooks.
 RECORDED_SPECS = (RECORDED_SPEC, *(_on_logits(spec) for spec in SPECS if spec.name in _ON_LOGITS))
-CONCEPTS = "12_clip_concepts"
-REPRODUCIBILITY = "13_reproducibility"
 JUDGING = frozenset(notebook_of(spec.name) for spec in CLIP_SPECS if source_of(spec.name) != MODEL)
 # Stages that take long (training, and whatever has no notebook), and all whose results they are made from.
 LASTING = {*WITHOUT_NOTEBOOK, WARMUP_STAGE, TRIAL_STAGE}
@@ -89,21 +89,24 @@ ALL_NAMES = tuple(dict.fromkeys(spec.name for spec in (*SPECS, *RECORDED_SPECS, 
 
 
 def specs_for(params: Params) -> tuple[Spec, ...]:
-    """The stages of a profile in reading order; its source decides which there are."""
+    """The stages of a profile in reading order; its source decides which there are. One page speaks of the report: it
+    counts what the index counts, and reads every stage before it.
+    """
     if params.data.source == "clip":
         return _clip_specs(params)
-    if not params.data.is_given:
-        # One page speaks of the report: it counts what the index counts, and reads every stage before it.
+    if params.data.is_given:
+        # What is known of a table of answers, such as rows of another distribution, the table says.
+        apart = {TEST} if params.data.source == "recorded" else set()
+        apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
+        found = [spec for spec in RECORDED_SPECS if spec.name not in apart]
+    else:
         place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
-        before = (*SPECS[:place], *_clip_specs(params))
-        about = [replace(spec, needs=tuple(one.name for one in before)) for spec in SPECS[place : place + 1]]
-        return (*before, *about, *SPECS[place + 1 :])
-    # What is known of a table of answers, such as rows of another distribution, the table says.
-    apart = {TEST} if params.data.source == "recorded" else set()
-    apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
-    given = tuple(spec for spec in RECORDED_SPECS if spec.name not in apart)
-    about = (_on_logits(spec) for spec in SPECS if spec.name == REPRODUCIBILITY)
-    return (*given, *(replace(spec, needs=tuple(one.name for one in given)) for spec in about))
+        found = [*SPECS[:place], *_clip_specs(params), *SPECS[place:]]
+    names = [spec.name for spec in found]
+    return tuple(
+        replace(spec, needs=tuple(names[:place])) if spec.name == REPRODUCIBILITY else spec
+        for place, spec in enumerate(found)
+    )
 
 
 def _clip_specs(params: Params) -> tuple[Spec, ...]:

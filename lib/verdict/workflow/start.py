@@ -207,17 +207,7 @@ class Tie:
 
     def is_cut(self) -> bool:
         """Whether one of them has ended."""
-        import fcntl
-
-        if os.getppid() != self.parent:
-            return True
-        if self._file is None:
-            return False
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+        return os.getppid() != self.parent or bool(self._file and artifacts.try_lock(self._file, is_shared=True))
 
     def watch(self, patience_s: float = 0.0) -> None:
         """Watch for as long as this process lives."""
@@ -234,8 +224,8 @@ class Tie:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_module(module: str, arguments: list[str]) -> NoReturn:
-    """Run a module as `python -m` would, and end this process."""
+def run_module(module: str, arguments: list[str], told: Callable[[int], object] = lambda status: None) -> NoReturn:
+    """Run a module as `python -m` would, and end this process; `told` is called with the status as it ends."""
     sys.argv = [module, *arguments]
     status = 1
     try:
@@ -256,6 +246,8 @@ def run_module(module: str, arguments: list[str]) -> NoReturn:
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        told(status)
     os._exit(status)
 
 

@@ -18,15 +18,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from verdict.base import paths
+from verdict.base.artifacts import content_hash
 from verdict.workflow import start
 
-ADDRESS = start.WARM
+FOLDER = start.WARM
 # What stages and their kernels import; progress bars first, which look for widgets where they find a kernel.
 MODULES = (
     "tqdm.auto",
@@ -40,22 +42,14 @@ MODULES = (
 # What those on the dual encoder import besides, in the profiles that have them.
 CLIP_MODULES = ("verdict.clip.encoder.encode", "verdict.clip.robustness.population")
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
-# fork's caller does that.
+# fork watches its caller itself.
 FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_PID": "1"}
-POLL_S = 0.02
-GOODBYE_S = 1.0
-REFUSED = -1
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a caller asks for: a module with its arguments, in the caller's surroundings."""
-
-    module: str
-    arguments: list[str]
-    environment: dict[str, str]
-    folder: str
-    streams: tuple[int, ...] = ()
+def address(folder: str) -> str:
+    """Where the server of a folder listens that knows the library as it is now: changed files lead to no server."""
+    found = ((str(path), path.stat()) for path in sorted(paths.LIBRARY.rglob("*.py")))
+    return str(Path(folder) / content_hash([(name, stat.st_mtime_ns, stat.st_size) for name, stat in found]))
 
 
 @contextlib.contextmanager
@@ -64,9 +58,8 @@ def server(environment: dict[str, str], more: Sequence[str] = ()) -> Iterator[di
     read when libraries are imported, such as the number of threads. The server imports `MODULES`, and `more`.
     """
     with start.scratch(environment) as folder:
-        address = str(folder / "warm")
         listening = socket.socket(socket.AF_UNIX)
-        listening.bind(address)
+        listening.bind(address(str(folder)))
         listening.listen(64)
         command = [sys.executable, "-m", "verdict.workflow.warm", "--serve", str(listening.fileno()), *more]
         process = subprocess.Popen(
@@ -74,7 +67,7 @@ def server(environment: dict[str, str], more: Sequence[str] = ()) -> Iterator[di
         )
         listening.close()
         try:
-            yield {**environment, ADDRESS: address}
+            yield {**environment, FOLDER: str(folder)}
         finally:
             # The end of its input is what a server waits for, also when this process is killed.
             process.stdin.close()  # type: ignore[union-attr]
@@ -82,15 +75,15 @@ def server(environment: dict[str, str], more: Sequence[str] = ()) -> Iterator[di
             start.wait_or_kill(process)
 
 
-def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
+def call(module: str, arguments: list[str], folder: str, tie: start.Tie) -> int | None:
     """Exit status of a module that a fork runs, waited for as long as this process may live; None if there is no
     server, or none that knows the library as it is now.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         try:
-            connection.connect(address)
-            content = json.dumps([asked.module, asked.arguments, asked.environment, asked.folder]).encode()
-            socket.send_fds(connection, [len(content).to_bytes(8, "big")], asked.streams)
+            connection.connect(address(folder))
+            content = json.dumps([module, arguments, dict(os.environ), os.getcwd()]).encode()
+            socket.send_fds(connection, [len(content).to_bytes(8, "big")], (0, 1, 2))
             connection.sendall(content)
         except OSError:
             return None
@@ -99,128 +92,78 @@ def call(asked: Asked, address: str, tie: start.Tie) -> int | None:
         while not select.select([connection], [], [], start.LOOK_S)[0]:
             if tie.is_cut():
                 return 1
-        # A server that dies ends the connection, and resets it if it had not read all that was sent.
+        # A fork that dies ends the connection, and resets it if it had not read all that was sent.
         answer = b""
         with contextlib.suppress(ConnectionResetError):
             answer = connection.recv(64)
         if not answer:
-            print(f"{' '.join([asked.module, *asked.arguments])}: was killed while it ran, or before", file=sys.stderr)
-            return 1
-        status = int(answer)
-        if status != REFUSED:
-            return status
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        return None
+            print(f"{' '.join([module, *arguments])}: was killed while it ran, or before", file=sys.stderr)
+        return int(answer or 1)
 
 
-def serve(listening: socket.socket, modules: Sequence[str]) -> Asked | None:
-    """Answer callers until standard input ends, then None; in each fork what it has to run."""
+def serve(listening: socket.socket, modules: Sequence[str]) -> socket.socket | None:
+    """Fork for each caller until standard input ends, then None; in each fork the connection with its caller."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    forks, known = {}, None
+    # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
+    with start.beside(start.Tie(os.getppid()).end_when_cut):
+        for name in modules:
+            importlib.import_module(name)
+    gc.freeze()
     while True:
-        ready, _, _ = select.select([listening, sys.stdin, *forks], [], [], POLL_S if forks else None)
-        _attend(forks, ready)
+        ready, _, _ = select.select([listening, sys.stdin], [], [], start.LOOK_S)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
         if sys.stdin in ready:
-            until = time.monotonic() + GOODBYE_S
-            while forks and time.monotonic() < until:
-                time.sleep(POLL_S)
-                _attend(forks, ())
             return None
-        if listening not in ready:
-            continue
-        connection, _ = listening.accept()
-        try:
-            asked = _receive(connection)
-        except OSError:
+        if listening in ready:
+            connection, _ = listening.accept()
+            if os.fork() == 0:
+                listening.close()
+                return connection
             connection.close()
-            continue
-        if known is None:
-            known = library_state()
-            # This takes seconds, in which standard input is not looked at; a fork is to find one thread.
-            with start.beside(start.Tie(os.getppid()).end_when_cut):
-                for name in modules:
-                    importlib.import_module(name)
-            gc.freeze()
-        is_known = library_state() == known
-        if is_known and (pid := os.fork()) == 0:
-            for other in (listening, connection, *forks):
-                other.close()
-            return asked
-        for stream in asked.streams:
-            os.close(stream)
-        if is_known:
-            forks[connection] = pid
-        else:
-            _answer(connection, REFUSED)
 
 
-def _attend(forks: dict[socket.socket, int], ready: Sequence[object]) -> None:
-    """Tell callers whose fork has ended its status; pass on their signals, and end the forks of those that are gone."""
-    for connection, pid in list(forks.items()):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            del forks[connection]
-            _answer(connection, os.waitstatus_to_exitcode(status) % 256)
-        elif connection in ready:
-            sent = b""
-            with contextlib.suppress(OSError):
-                sent = connection.recv(1)
-            os.kill(pid, sent[0] if sent else signal.SIGKILL)
+def _obey(connection: socket.socket) -> None:
+    """Pass a caller's signals on to this process, and end it when the caller is gone."""
+    while True:
+        sent = b""
+        with contextlib.suppress(OSError):
+            sent = connection.recv(1)
+        # Sent to the process, it would be this thread's, and wake no other.
+        signal.pthread_kill(threading.main_thread().ident, sent[0] if sent else signal.SIGKILL)
 
 
-def _answer(connection: socket.socket, status: int) -> None:
-    with connection, contextlib.suppress(OSError):
-        connection.sendall(str(status).encode())
-
-
-def _receive(connection: socket.socket) -> Asked:
+def run(connection: socket.socket) -> NoReturn:
+    """Run what a caller asks for in its surroundings, tell it the status, and end this process."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
-    wanted = int.from_bytes(size, "big")
-    content = connection.recv(wanted, socket.MSG_WAITALL)
-    if len(content) < wanted or not wanted:
-        for stream in streams:
-            os.close(stream)
-        raise OSError("the caller is gone")
-    return Asked(*json.loads(content), streams=tuple(streams))
-
-
-def library_state() -> dict[str, tuple[int, int]]:
-    """Time of change (ns) and size of each of the package's modules, by path."""
-    found = ((str(path), path.stat()) for path in sorted(paths.LIBRARY.rglob("*.py")))
-    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in found}
-
-
-def run(asked: Asked) -> NoReturn:
-    """Run a module in the caller's surroundings, and end this process."""
+    content = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    module, arguments, environment, folder = json.loads(content)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
-    os.environ.update(asked.environment)
+    os.environ.update(environment)
     time.tzset()
-    os.chdir(asked.folder)
-    for place, stream in enumerate(asked.streams):
+    os.chdir(folder)
+    for place, stream in enumerate(streams):
         os.dup2(stream, place)
         os.close(stream)
     start.Tie(os.getppid()).watch()
-    start.run_module(asked.module, asked.arguments)
+    threading.Thread(target=_obey, args=(connection,), daemon=True).start()
+    start.run_module(module, arguments, lambda status: connection.sendall(str(status).encode()))
 
 
 def main(arguments: list[str]) -> int:
     """Command line."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.splitlines()[0])
-        return 0 if arguments else 2
     if arguments[0] == "--serve":
-        asked = serve(socket.socket(fileno=int(arguments[1])), (*MODULES, *arguments[2:]))
-        if asked is not None:
-            run(asked)
+        connection = serve(socket.socket(fileno=int(arguments[1])), (*MODULES, *arguments[2:]))
+        if connection is not None:
+            run(connection)
         return 0
     # Who starts a kernel says so, by which a parent is known that has ended meanwhile.
     says_so = arguments[0] == start.KERNEL and "JPY_PARENT_PID" in os.environ
     tie = start.Tie(int(os.environ["JPY_PARENT_PID"]) if says_so else os.getppid())
-    address = os.environ.get(ADDRESS)
-    asked = Asked(arguments[0], arguments[1:], dict(os.environ), os.getcwd(), (0, 1, 2))
-    status = call(asked, address, tie) if address else None
+    folder = os.environ.get(FOLDER)
+    status = call(arguments[0], arguments[1:], folder, tie) if folder else None
     if status is None:
         tie.watch()
         start.run_module(arguments[0], arguments[1:])

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 IMAGE_COLUMN = "image"
 SUFFIX = ".parquet"
-BATCH_ROWS = 64
 
 
 def is_embedded(file: str) -> bool:
@@ -61,21 +60,13 @@ def _bytes_column(schema: pa.Schema, shard: Path) -> str:
 
 
 def _read(file: pq.ParquetFile, column: str, wanted: np.ndarray, shard: Path) -> Iterator[tuple[int, bytes]]:
-    first = 0
-    for group in range(file.metadata.num_row_groups):
-        n_rows = file.metadata.row_group(group).num_rows
-        here = wanted[(wanted >= first) & (wanted < first + n_rows)]
-        start, first = first, first + n_rows
-        if not len(here):
-            continue
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=[column]):
-            images = batch.column(0)
-            images = images.field("bytes") if pa.types.is_struct(images.type) else images
-            for row in here[(here >= start) & (here < start + len(images))]:
-                content = images[int(row) - start].as_py()
-                if content is None:
-                    raise ValueError(f"{shard}, row {row}: the image is not embedded, its bytes are empty")
-                yield int(row), content
-            start += len(images)
-            if start > here[-1]:
-                break
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    ends = np.cumsum(sizes)
+    for group in np.unique(np.searchsorted(ends, wanted, side="right")):
+        first = ends[group] - sizes[group]
+        images = file.read_row_group(int(group), columns=[column]).flatten().column(0)
+        for row in wanted[(wanted >= first) & (wanted < ends[group])]:
+            content = images[int(row - first)].as_py()
+            if content is None:
+                raise ValueError(f"{shard}, row {row}: the image is not embedded, its bytes are empty")
+            yield int(row), content

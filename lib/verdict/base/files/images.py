@@ -163,26 +163,21 @@ def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 
 class ImageStore:
-    """Images of one folder by id; `workers` threads decode image files, array stores need none."""
+    """Images of one folder by id; `workers` threads decode image files, array stores need none. `entries` are file, row
+    and hash by id, in the order in which they were written.
+    """
 
     def __init__(self, folder: Path, index: pd.DataFrame, *, workers: int = 1) -> None:
-        self.folder = Path(folder).resolve()
+        self.folder = folder.resolve()
         self.workers = workers
         rows = zip(index["image_id"], index["file"], index["row"], index["sha256"], strict=True)
-        self._entries = {str(i): (str(f), int(r), str(h)) for i, f, r, h in rows}
+        self.entries = {str(i): (str(f), int(r), str(h)) for i, f, r, h in rows}
         self._arrays: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, folder: Path, *, workers: int = 1) -> ImageStore:
-        """Open the store of a folder; ValueError if its index is unreadable or lacks a column."""
-        path = Path(folder) / INDEX
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: no image store was written here")
-        try:
-            index = pd.read_parquet(path, columns=list(INDEX_COLUMNS))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path} is not a readable image index: {error}") from error
-        return cls(Path(folder), index, workers=workers)
+        """Open the store of a folder whose files were verified: those of a stage."""
+        return cls(folder, pd.read_parquet(folder / INDEX, columns=list(INDEX_COLUMNS)), workers=workers)
 
     @classmethod
     def of_files(cls, files: Mapping[str, Path], *, workers: int = 1) -> ImageStore:
@@ -190,30 +185,19 @@ class ImageStore:
         index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
         return cls(Path(), index.assign(row=-1, sha256=""), workers=workers)
 
-    @property
-    def ids(self) -> list[str]:
-        """Ids of all images, in the order in which they were written."""
-        return list(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, image_id: str) -> bool:
-        return image_id in self._entries
-
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
         """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
         order of the ids. KeyError lists ids that are not in the store; FileNotFoundError, ValueError name the file.
         """
         size = _check_size(size)
         position = {image_id: k for k, image_id in enumerate(dict.fromkeys(map(str, image_ids)))}
-        if unknown := [i for i in position if i not in self._entries]:
+        if unknown := [i for i in position if i not in self.entries]:
             raise KeyError(f"{len(unknown)} image ids are not in the store {self.folder}, the first: {unknown[:5]}")
         images = np.empty((len(position), *size, 3), dtype=np.uint8)
         files: dict[int, str] = {}
         shards: dict[str, dict[int, list[tuple[int, str]]]] = {}
         for image_id, k in position.items():
-            file, row, sha256 = self._entries[image_id]
+            file, row, sha256 = self.entries[image_id]
             if row < 0:
                 files[k] = image_id
             elif is_embedded(file):
@@ -226,7 +210,7 @@ class ImageStore:
             for k, array in zip(files, decoded, strict=True):
                 images[k] = array
         for file, places in shards.items():
-            for row, content in read_embedded(self._path(file), list(places)):
+            for row, content in read_embedded(self.folder / file, list(places)):
                 for k, sha256 in places[row]:
                     images[k] = resize(decode_image(content, f"{file}, row {row}", sha256=sha256), size)
         order = [position[str(i)] for i in image_ids]
@@ -234,39 +218,22 @@ class ImageStore:
 
     def thumbnail(self, image_id: str, *, max_side: int = 256) -> Image.Image:
         """One image as RGB at its own aspect ratio, no side longer than `max_side` pixels."""
-        if image_id not in self._entries:
+        if image_id not in self.entries:
             raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
         image = self._image(image_id)
         image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
         return image
 
     def _image(self, image_id: str) -> Image.Image:
-        file, row, sha256 = self._entries[image_id]
+        file, row, sha256 = self.entries[image_id]
         if row < 0 or is_embedded(file):
-            return read_at(str(self._path(file)), row, sha256=sha256)
+            return read_at(str(self.folder / file), row, sha256=sha256)
         return Image.fromarray(self._row(file, row))
 
     def _row(self, file: str, row: int) -> np.ndarray:
         if file not in self._arrays:
-            path = self._path(file, is_array=True)
-            if not path.is_file():
-                raise FileNotFoundError(f"image array {path} is missing")
-            try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (ValueError, OSError, EOFError) as error:
-                raise ValueError(f"{path} is not a readable array: {error}") from error
-            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-                raise ValueError(f"{path}: expected uint8 (n, height, width, 3), got {array.dtype} {array.shape}")
-            self._arrays[file] = array
-        if row >= len(array := self._arrays[file]):
-            raise ValueError(f"{self.folder / file} has {len(array)} images, the index asks for row {row}")
-        return np.array(array[row])
-
-    def _path(self, file: str, *, is_array: bool = False) -> Path:
-        path = (self.folder / file).resolve()
-        if not path.is_relative_to(self.folder) and (is_array or not Path(file).is_absolute()):
-            raise ValueError(f"{file!r} leads out of the image store {self.folder}")
-        return path
+            self._arrays[file] = np.load(self.folder / file, mmap_mode="r", allow_pickle=False)
+        return np.array(self._arrays[file][row])
 
 
 def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> None:

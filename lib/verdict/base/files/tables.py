@@ -175,18 +175,15 @@ def _csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, l
     """Rows, the header first, each with the number of the line on which it begins; blank lines are passed over."""
     n_skipped = stated.end() if (stated := _SEP.match(text)) else 0
     reader = csv.reader(io.StringIO(text[n_skipped:], newline=""), delimiter=delimiter, strict=True)
-    before = 1 if n_skipped else 0
-    while True:
-        line = reader.line_num + before + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {line}: {error}") from error
-        _check_fields(row, path, line)
-        if row:
-            yield line, [cell.strip() for cell in row]
+    first = line = 2 if n_skipped else 1
+    try:
+        for row in reader:
+            _check_fields(row, path, line)
+            if row:
+                yield line, [cell.strip() for cell in row]
+            line = first + reader.line_num
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {line}: {error}") from error
 
 
 def _check_fields(fields: Sequence[str], path: Path, line: int) -> None:

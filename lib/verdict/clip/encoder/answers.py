@@ -80,7 +80,7 @@ def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
     """
     own = np.concatenate([pictures.rows(split) for split in (Split.VAL, *ASKED_SPLITS)])
     known, vectors, groups = pictures.rows(Split.TRAIN), np.asarray(embeddings), pictures.table["group_id"].to_numpy()
-    distance = neighbour_distance(vectors[own], vectors[known], k=1, groups=(groups[own], groups[known]))
+    distance = neighbour_distance(vectors[own], vectors[known], (groups[own], groups[known]))
     told = pictures.table.iloc[own][["image_id", "split"]].rename(columns={"image_id": "pair_id"})
     return told.assign(distance=distance.round(6)).reset_index(drop=True)
 

@@ -145,7 +145,7 @@ class EmbeddedPictures:
 
 def cache_of(stage: Stage, encoder: DualEncoder) -> EmbeddingCache:
     """The cache of a stage's profile for one encoder."""
-    return EmbeddingCache(paths.embedding_cache(stage.profile), encoder, stage.progress)
+    return EmbeddingCache(paths.work_dir(stage.profile) / "embeddings", encoder, stage.progress)
 
 
 def encoder_number(facts: Mapping[str, Any], source: str | None) -> Number:
