@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -96,10 +97,9 @@ def _line_differences(
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
         seen.add(item.pair_id)
         names = (item.model_hash, item.params_hash, item.run_id)
-        if not run:
-            run.add(names)
-        if names not in run:
+        if names not in (run or {names}):
             yield Difference(number, item.pair_id, "run", str(names), str(next(iter(run))))
+        run.update(() if run else {names})
 
 
 def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Difference]:
@@ -110,48 +110,52 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
         for field, logged, expected in _recomputed([item for _, item in lines]):
             if isinstance(logged, np.ndarray):
                 # A NaN is close to nothing.
-                is_close = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
+                is_same = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
             else:
-                is_close = [value == wanted for value, wanted in zip(logged, expected, strict=True)]
-            for row in np.flatnonzero(~np.array(is_close)):
+                is_same = np.array([value == wanted for value, wanted in zip(logged, expected, strict=True)])
+            for row in np.flatnonzero(~is_same):
                 number, item = lines[row]
                 yield Difference(number, item.pair_id, field, str(logged[row]), str(expected[row]))
 
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
     limits = item.thresholds
-    fixed = (limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature)
+    fixed = (limits.policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
     return *fixed, tuple(item.signals), item.consistency is None, item.foreign is None
 
 
 def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
-    """Field, logged values and recomputed values. Each is derived from logged ones, so that one edit is named once."""
-    head, policy = items[0], items[0].thresholds.policy
+    """Field, logged values and recomputed values; what follows from a recomputed value follows from the logged one."""
+    head, limits, policy = items[0], items[0].thresholds, items[0].thresholds.policy
 
-    def logged(name: str) -> list[Any]:
-        return [getattr(item, name) for item in items]
+    def logged(name: str) -> Any:
+        return None if getattr(head, name) is None else np.array([getattr(item, name) for item in items])
 
-    probs, logits, score = (np.array(logged(name)) for name in ("probs", "logits", "score"))
     signals = {name: np.array([item.signals[name] for item in items]) for name in head.signals}
-    consistency = None if head.consistency is None else np.array(logged("consistency"))
-    sizes = np.array([len(item.conformal_set) for item in items])
-    sets = np.array([[name in members for name in head.classes] for members in map(set, logged("conformal_set"))])
-    of_signals = of_one_answer(_normalised(probs), sets)
-    foreign = None if head.foreign is None else np.array(logged("foreign"))
-    gate = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
-    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **gate)
+    members, score, logits = [item.conformal_set for item in items], logged("score"), logged("logits")
+    sets = np.array([[name in own for name in head.classes] for own in members])
+    probs = softmax(logits / head.temperature)
+    # On the boundary of {k : 1 - p_k <= qhat} the last bit decides; without a quantile the logged set stands.
+    gap = 1 - probs - (math.nan if limits.qhat is None else limits.qhat)
+    expected_sets = np.where(np.abs(gap) > TOLERANCE, gap < 0, sets)
+    is_empty = np.array([not own for own in members])
+    gate = {"foreign": logged("foreign"), "tau_pair": policy.tau_pair, "is_batch_foreign": limits.is_batch_foreign}
+    forced = force(signals, is_empty, tau_critical=policy.tau_critical, **gate)
+    yield "probs", logged("probs"), probs
+    of_signals = of_one_answer(probs, sets)
+    yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
+    yield "score", score, composite(signals, logged("consistency"))
     equal = {
-        "set_size": sizes.tolist(),
-        "conformal_set": [_set(item) for item in items],
+        "set_size": list(map(len, members)),
+        "conformal_set": [
+            [name for name, is_in in zip(head.classes, own, strict=True) if is_in] for own in expected_sets
+        ],
         "forced_by": [Forced(code).text for code in forced],
         "decision": [Decision(code).text for code in decide(score, policy, forced=forced)],
         "model_answer": [head.classes[k] for k in top_class(logits)],
         "final_answer": [_final_answer(item) for item in items],
     }
-    yield "probs", probs, softmax(logits / head.temperature)
-    yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
-    yield "score", score, composite(signals, consistency)
-    yield from ((name, logged(name), expected) for name, expected in equal.items())
+    yield from ((name, [getattr(item, name) for item in items], expected) for name, expected in equal.items())
     asked = (Decision.CLARIFY, Decision.HUMAN)
     yield (
         "clarification, human_answer",
@@ -161,26 +165,6 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     # The truth and the person's answer, where they are logged, are classes.
     named = [{item.true_answer, item.human_answer} <= {None, *item.classes} for item in items]
     yield "true_answer, human_answer", named, [True] * len(items)
-
-
-def _normalised(probs: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1 even where the log was edited; that edit is reported by the check of `probs`."""
-    total = probs.sum(axis=1, keepdims=True)
-    return np.where(total > 0, probs / np.where(total > 0, total, 1.0), 1 / probs.shape[1])
-
-
-def _set(item: Item) -> list[str]:
-    """The LAC set {k : 1 - p_k <= qhat}; without a quantile the logged set, in the order of the classes."""
-    logged, qhat = set(item.conformal_set), item.thresholds.qhat
-    if qhat is None:
-        return [name for name in item.classes if name in logged]
-    members = []
-    for name, prob in zip(item.classes, item.probs, strict=True):
-        gap = 1 - prob - qhat
-        # On the boundary the last bit decides, and `1 - p <= q` rounds differently from `p >= 1 - q`.
-        if gap < -TOLERANCE or (gap <= TOLERANCE and name in logged):
-            members.append(name)
-    return members
 
 
 def _final_answer(item: Item) -> str | None:
