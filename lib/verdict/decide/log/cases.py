@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
@@ -150,22 +151,24 @@ def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError 
 
     Answers may have any form that `answers` reads.
     """
-    classes, first = stored.head.classes, rows[0]["given"]
+    with contextlib.suppress(ValueError):
+        return _logits(rows, stored), None
+    logits, place = [np.empty((0, len(stored.head.classes)))], ""
     try:
-        kind = "" if stored.how.form == "auto" else stored.how.form
-        form = find_form(list(first), classes, kind=kind, smallest=stored.how.smallest_prob)
-        columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
-        if (is_bare := form.kind == ANSWER) and stored.worth is None:
-            raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
-        logits = said(form, columns, lambda row: rows[row]["place"]).logits
-        return (logits * stored.worth if is_bare else logits), None
+        for row in rows:
+            place = row["place"]
+            logits.append(_logits([row], stored))
     except ValueError as error:
-        if len(rows) == 1:
-            place = rows[0]["place"]
-            return np.empty((0, len(classes))), error if place in str(error) else ValueError(f"{place}: {error}")
-    half = len(rows) // 2
-    logits, fault = logits_of_cases(rows[:half], stored)
-    if fault is None:
-        rest, fault = logits_of_cases(rows[half:], stored)
-        logits = np.concatenate([logits, rest])
-    return logits, fault
+        return np.concatenate(logits), error if place in str(error) else ValueError(f"{place}: {error}")
+    return np.concatenate(logits), None
+
+
+def _logits(rows: Rows, stored: Stored) -> np.ndarray:
+    kind = "" if stored.how.form == "auto" else stored.how.form
+    form = find_form(list(rows[0]["given"]), stored.head.classes, kind=kind, smallest=stored.how.smallest_prob)
+    columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
+    is_bare = form.kind == ANSWER
+    if is_bare and stored.worth is None:
+        raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
+    logits = said(form, columns, lambda row: rows[row]["place"]).logits
+    return logits * stored.worth if is_bare else logits
