@@ -11,11 +11,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import WARMUP_SPLITS, Split, class_names
+from verdict.base.labels import WARMUP_SPLITS, Split
 from verdict.base.refusals import first_of
 
-ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
-REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")
+TEXT_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split")
 EXCLUDED_COLUMNS = ("warmup", "evaluation", "n_images", "n_rows", "n_rows_of_target")
 VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
 MAX_HYPOTHESIS_CHARACTERS = 2000
@@ -59,25 +58,19 @@ def check_pairs(
     pairs: pd.DataFrame,
     *,
     source: str = "pairs",
-    labelled: bool = True,
     lines: Sequence[int] | None = None,
     allow_repeats: bool = False,
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used; else ValueError with the source, the rows and causes of the
     first few faults and the number of all.
 
-    Without `labelled`, label and split may be absent. `lines` are those of the rows in their file, as messages name
-    them; without it rows are counted from 1.
+    Label and split may be absent. `lines` are those of the rows in their file, as messages name them; without it rows
+    are counted from 1.
     """
-    needed = REQUIRED_COLUMNS if labelled else ID_COLUMNS
-    if missing := [name for name in needed if name not in pairs.columns]:
-        raise ValueError(f"{source}: columns {missing} are missing; found {list(pairs.columns)}")
-    if pairs.empty:
-        raise ValueError(f"{source}: the table has no rows")
     places = [f"row {row}" for row in range(1, len(pairs) + 1)] if lines is None else [f"line {n}" for n in lines]
     problems = list(text_problems(pairs))
-    if not problems:
-        problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, places))]
+    if not problems and not allow_repeats:
+        problems = list(_repeat_problems(pairs, places))
     if problems:
         noun = "fault" if len(problems) == 1 else "faults"
         listed = first_of([f"{places[row]}: {cause}" for row, cause in sorted(problems)])
@@ -90,7 +83,7 @@ def check_pairs(
 
 def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
     """Cells that are not usable text."""
-    for column in pairs.columns.intersection(REQUIRED_COLUMNS):
+    for column in pairs.columns.intersection(TEXT_COLUMNS):
         for row, value in enumerate(pairs[column].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
@@ -100,22 +93,6 @@ def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
                 yield row, f"{column} is empty"
             elif column == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
                 yield row, f"hypothesis has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
-
-
-def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
-    """Texts and counts outside what they may be."""
-    for column, allowed in (("label", class_names()), ("split", tuple(str(s) for s in Split))):
-        if column in pairs.columns:
-            for row in np.flatnonzero(~pairs[column].isin(allowed)):
-                yield int(row), f"unknown {column} {pairs[column].iloc[row]!r}; expected one of {list(allowed)}"
-    for row in np.flatnonzero(pairs["pair_id"].to_numpy() != with_pair_ids(pairs)["pair_id"].to_numpy()):
-        own = pairs.iloc[row]
-        yield int(row), f"pair_id {own['pair_id']!r} does not belong to image {own['image_id']!r} and its hypothesis"
-    for column in VOTE_COLUMNS:
-        if column in pairs.columns:
-            votes = pd.to_numeric(pairs[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-            for row in np.flatnonzero(~((votes >= 0) & (votes == np.floor(votes)) & np.isfinite(votes))):
-                yield int(row), f"{column} is {pairs[column].iloc[row]}, expected a count of 0 or more"
 
 
 def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:

@@ -66,7 +66,7 @@ def read(
         if not fractions:
             raise ValueError(f"{table}: there is no split column, and no fractions are given to split by")
         pairs["split"] = split_groups(pairs["group_id"], fractions, seed)
-    check_pairs(pairs, source=str(table), labelled=labelled, lines=pairs["line"].tolist())
+    check_pairs(pairs, source=str(table), lines=pairs["line"].tolist())
     facts: dict[str, int | float | str] = {
         "rows_read": len(rows),
         "rows_left_out_without_image": len(rows) - len(pairs),
