@@ -19,7 +19,7 @@ BINARY = np.random.default_rng(2).normal(size=(N, 2)) * 3
 
 
 def read(columns, classes=SENTENCE, **options):
-    return said(find_form(list(columns), classes, **options), columns)
+    return said(find_form(list(columns), classes, **options), columns, lambda row: f"row {row + 1}")
 
 
 def by_class(prefix, values, names):
@@ -184,7 +184,7 @@ def test_several_forms_are_told_and_one_is_chosen():
 def test_parts_of_a_table_give_what_the_whole_gives():
     columns = {"prob_yes": np.linspace(0, 1, N)}
     form, whole = find_form(list(columns), SENTENCE), read(columns)
-    parts = [said(form, {"prob_yes": part}) for part in np.array_split(columns["prob_yes"], 5)]
+    parts = [said(form, {"prob_yes": part}, str) for part in np.array_split(columns["prob_yes"], 5)]
     np.testing.assert_array_equal(np.concatenate([part.logits for part in parts]), whole.logits)
     assert sum(part.counts.get("n_clipped", 0) for part in parts) == whole.counts["n_clipped"] == 2
 

@@ -104,7 +104,7 @@ PICKLES = {
     "archive-cut-in-half": (npz(logits=LOGITS, labels=LABELS)[:300], "not an npz archive|cannot be read"),
 }
 VALUES = {
-    "not-a-number": ({"logits": holed(np.nan)}, "must be finite; 1 of 12 rows are not, the first is row 7"),
+    "not-a-number": ({"logits": holed(np.nan)}, "must be finite .1 of 12 rows, the first is row 7"),
     "complex-numbers": ({"logits": LOGITS.astype(complex)}, "must be numbers, got complex"),
     "truth-values": ({"logits": LOGITS > 0}, "must be numbers, got bool"),
     "one-column": ({"logits": LOGITS[:, 0]}, "must have shape"),

@@ -15,12 +15,11 @@ about yes, or the second of two named classes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -89,12 +88,7 @@ class Said:
 
     logits: np.ndarray
     counts: dict[str, int]
-    sd: np.ndarray | None = field(default=None)
-
-
-def numbered(row: int) -> str:
-    """A row as messages name it where nobody says better."""
-    return f"row {row + 1}"
+    sd: np.ndarray | None = None
 
 
 def word_ids(classes: Sequence[str]) -> dict[str, int]:
@@ -161,7 +155,7 @@ def find_form(names: Sequence[str], classes: Sequence[str], *, kind: str = "", s
     return Form(form, found[form], tuple(classes), smallest, total, tuple(other for other in found if other != form))
 
 
-def said(form: Form, columns: Mapping[str, ArrayLike], place: Place = numbered) -> Said:
+def said(form: Form, columns: Mapping[str, ArrayLike], place: Place) -> Said:
     """Logits of some rows, by columns of numbers or text of equal length, (n,) each; ValueError names row (as `place`
     does), column and cause.
 
@@ -181,7 +175,7 @@ def said(form: Form, columns: Mapping[str, ArrayLike], place: Place = numbered) 
     return made_of(form, values, place)
 
 
-def made_of(form: Form, values: Any, place: Place = numbered) -> Said:
+def made_of(form: Form, values: Any, place: Place) -> Said:
     """As `said`, of numbers (n, K) in the order of the classes, which a form with its own columns holds."""
     return MAKERS[form.kind](form, values, place)
 
@@ -196,24 +190,19 @@ def with_other(kind: str, values: np.ndarray, other: int) -> np.ndarray:
     return np.column_stack([rest, values] if other == 0 else [values, rest])
 
 
-def numbers_of(cells: ArrayLike, name: str, place: Place = numbered, *, may_lack: bool = False) -> np.ndarray:
+def numbers_of(cells: ArrayLike, name: str, place: Place, *, may_lack: bool = False) -> np.ndarray:
     """A column as float64 (n,), NaN where it is empty and may be."""
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiub":
         return cells.astype(np.float64)
     texts = ["" if cell is None else str(cell).strip() for cell in cells]
-    joined = "".join(texts)
-    if joined.isascii() and "_" not in joined and all(texts):
-        with contextlib.suppress(ValueError):
-            return np.array(list(map(float, texts)))
-    numbers = np.empty(len(texts))
+    numbers = np.full(len(texts), np.nan)
     for row, text in enumerate(texts):
+        if not text and may_lack:
+            continue
         try:
             # Python reads 1_5 as 15, and digits of any script: no table means that.
             numbers[row] = float(text if text.isascii() and "_" not in text else "")
         except ValueError:
-            if not text and may_lack:
-                numbers[row] = np.nan
-                continue
             what = "is empty" if not text else f"{shown(text)} is not a number"
             raise ValueError(f"{place(row)}, column {name!r}: {what}") from None
     return numbers
@@ -229,9 +218,9 @@ def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
 
 def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:
     _refuse(form, ~np.isfinite(values).all(axis=1), place, "logits must be finite")
-    _refuse(
-        form, np.abs(values).max(axis=1) > MAX_LOGIT, place, f"logits beyond {MAX_LOGIT:g}: a softmax gives 0 and 1"
-    )
+    hint = "divide all of them, those that calibrate too, by one number, which changes the fitted temperature alone"
+    is_large = np.abs(values).max(axis=1) > MAX_LOGIT
+    _refuse(form, is_large, place, f"logits beyond {MAX_LOGIT:g}: a softmax gives 0 and 1; {hint}")
     return _made(values, {})
 
 
