@@ -123,7 +123,7 @@ VALUES = {
     "labels-one-hot": ({"labels": np.eye(3)[LABELS]}, "one-hot"),
     "answers-of-another-shape": ({"human_counts": np.ones((N, 2))}, "must have shape"),
     "answers-below-zero": ({"human_counts": np.full((N, 3), -1)}, "counts"),
-    "answers-of-nobody": ({"human_counts": np.zeros((N, 3))}, "12 rows have no answer"),
+    "answers-of-nobody": ({"human_counts": np.zeros((N, 3))}, "rows have no answer of anybody .12 of 12"),
 }
 CELLS = {
     "formula": ("=1+1", "'=1.1' is not a number"),

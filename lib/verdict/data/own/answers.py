@@ -123,7 +123,7 @@ def class_columns(names: Sequence[str], prefixes: Sequence[str], classes: Sequen
             return tuple(by_class.get(k, "") for k in range(len(classes)))
         if own or (rests and prefix == "logit"):
             raise ValueError(
-                f"the columns {listed(list(rests))} are not {prefix}_<class> for each of {listed(list(classes))}"
+                f"the columns {listed(list(rests))} are not {prefix}_<class> for each of {listed(classes)}"
             )
     return ()
 
@@ -208,12 +208,15 @@ def numbers_of(cells: ArrayLike, name: str, place: Place, *, may_lack: bool = Fa
     return numbers
 
 
-def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
+def refuse_rows(bad: np.ndarray, place: Place, cause: str, columns: Sequence[str] = ()) -> None:
     """Refuse rows, (n,) bool, with their number and the first of them."""
     if bad.any():
-        first = int(bad.argmax())
-        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(first)}"
-        raise ValueError(f"{cause} ({where}; columns {listed([name for name in form.columns if name])})")
+        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(int(bad.argmax()))}"
+        raise ValueError(f"{cause} ({where}{f'; columns {listed(columns)}' if columns else ''})")
+
+
+def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
+    refuse_rows(bad, place, cause, [name for name in form.columns if name])
 
 
 def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:

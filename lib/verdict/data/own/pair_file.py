@@ -85,11 +85,9 @@ def _label_words(cells: pd.Series, stated: dict[str, str], table: Table) -> tupl
     if meaning:
         return meaning, {"labels_read_as": ", ".join(f"{word} = {name}" for word, name in meaning.items())}
     if words <= {"0", "1", "0.0", "1.0"}:
-        example = f'{{"1": {YES}, "0": {NO}}}'
-        raise ValueError(
-            f"{table.path}: the labels are {sorted(words)}, which some read as entailment first and some last; say "
-            f"which is which in data.csv.labels, for example {example}"
-        )
+        what = f"the labels are {sorted(words)}, which some read as entailment first and some last"
+        example = f'in data.csv.labels, for example {{"1": {YES}, "0": {NO}}}'
+        raise ValueError(f"{table.path}: {what}; say which is which {example}")
     return {name: name for name in class_names()}, {}
 
 
