@@ -106,7 +106,10 @@ def test_the_rows_of_a_binary_model_pass(tmp_path):
         (lambda counts: counts.astype(str), "whole numbers, got <U"),
         (lambda counts: counts - 100, "none below 0"),
         (lambda counts: counts + 0.5, "whole numbers"),
-        (lambda counts: np.where(np.arange(N)[:, None] == 4, 0, counts), "rows have no answer .*1 of 41 rows, the first is row 4"),
+        (
+            lambda counts: np.where(np.arange(N)[:, None] == 4, 0, counts),
+            "no answer .*1 of 41 rows, the first is row 4",
+        ),
         (lambda counts: np.roll(np.eye(3)[Y_TRUE], 1, axis=1), "no better than chance"),
         (lambda counts: counts / counts.sum(axis=1, keepdims=True), "counts.npy, got shares that sum to 1"),
     ],
@@ -189,7 +192,7 @@ def test_a_group_in_two_files_is_refused(files, tmp_path):
     with pytest.raises(ValueError, match="group '0' is in val and in test"):
         build(params_of(**files, group="site"), seed=1)
     save(tmp_path / "test.npz", logits=logits, labels=y_true, site=np.array(["a", " "] + ["b"] * (N - 2)))
-    with pytest.raises(ValueError, match="rows have no group .1 of 41 rows, the first is row 1"):
+    with pytest.raises(ValueError, match=r"rows have no group .1 of 41 rows, the first is row 1"):
         build(params_of(**files, group="site"), seed=1)
 
 
@@ -260,7 +263,7 @@ def test_counts_of_a_table_are_found_by_the_names_of_the_classes(tmp_path):
     assert np.array_equal(read_counts(tmp_path / "c.csv", Y_TRUE, NAMES), counts)
     table.loc[3] = 0
     table.to_csv(tmp_path / "c.csv", sep=";")
-    with pytest.raises(ValueError, match="rows have no answer of anybody .1 of 41 rows, the first is line 5"):
+    with pytest.raises(ValueError, match=r"rows have no answer of anybody .1 of 41 rows, the first is line 5"):
         read_counts(tmp_path / "c.csv", Y_TRUE, NAMES)
 
 

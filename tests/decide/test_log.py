@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -246,7 +246,7 @@ def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_pat
     named = re.search(r"(\w+) is (\S+), not above the safety limit (\S+):", explain_item(item))
     assert float(named[2]) <= float(named[3]) == policy.tau_critical[named[1]]
     number, item = first_of(path, decision="auto")
-    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"tau_critical": {"max_probability": 1.0}})
+    rewrite(path, number, thresholds=asdict(item.thresholds) | {"tau_critical": {"max_probability": 1.0}})
     assert "forced_by" in {difference.field for difference in replay_log(path).first}
 
 

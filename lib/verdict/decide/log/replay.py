@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from verdict.base.artifacts import sha256_file
 from verdict.decide.log.log import Item, read_log
-from verdict.decide.policy import Decision, Forced, decide, force
+from verdict.decide.policy import Decision, Forced, Policy, decide, force
 from verdict.decide.signals import composite, of_one_answer
 from verdict.stats.scores import softmax, top_class
 
@@ -120,13 +120,14 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
     limits = item.thresholds
-    fixed = (limits.policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
+    policy = [getattr(limits, field.name) for field in fields(Policy)]
+    fixed = (policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
     return *fixed, tuple(item.signals), item.consistency is None, item.foreign is None
 
 
 def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     """Field, logged values and recomputed values; what follows from a recomputed value follows from the logged one."""
-    head, limits, policy = items[0], items[0].thresholds, items[0].thresholds.policy
+    head, limits = items[0], items[0].thresholds
 
     def logged(name: str) -> Any:
         return None if getattr(head, name) is None else np.array([getattr(item, name) for item in items])
@@ -139,8 +140,8 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     gap = 1 - probs - (math.nan if limits.qhat is None else limits.qhat)
     expected_sets = np.where(np.abs(gap) > TOLERANCE, gap < 0, sets)
     is_empty = np.array([not own for own in members])
-    gate = {"foreign": logged("foreign"), "tau_pair": policy.tau_pair, "is_batch_foreign": limits.is_batch_foreign}
-    forced = force(signals, is_empty, tau_critical=policy.tau_critical, **gate)
+    gate = {"foreign": logged("foreign"), "tau_pair": limits.tau_pair, "is_batch_foreign": limits.is_batch_foreign}
+    forced = force(signals, is_empty, tau_critical=limits.tau_critical, **gate)
     yield "probs", logged("probs"), probs
     of_signals = of_one_answer(probs, sets)
     yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
@@ -151,7 +152,7 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
             [name for name, is_in in zip(head.classes, own, strict=True) if is_in] for own in expected_sets
         ],
         "forced_by": [Forced(code).text for code in forced],
-        "decision": [Decision(code).text for code in decide(score, policy, forced=forced)],
+        "decision": [Decision(code).text for code in decide(score, limits, forced=forced)],
         "model_answer": [head.classes[k] for k in top_class(logits)],
         "final_answer": [_final_answer(item) for item in items],
     }
