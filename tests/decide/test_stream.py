@@ -230,3 +230,19 @@ def test_lines_come_whole_however_they_arrive():
     assert [(number, line.strip()) for number, line in found] == [(1, b'{"a": 1}'), (4, b'{"b": 2}'), (5, b"last")]
     with pytest.raises(ValueError, match="in, line 1: more than"):
         list(numbered_lines(io.BytesIO(b"x" * 9_000_000), "in"))
+
+
+def test_messages_call_a_column_as_the_person_does_and_name_one_line(report, tmp_path):
+    log, stored = report
+    mine = replace(stored, how=stored.how.model_copy(update={"columns": {"image_id": "picture"}}))
+    with pytest.raises(ValueError, match=r"line 2, column 'picture': expected a text of 1 to"):
+        run(mine, [*given(log)[:1], given(log, "pair_id", "logits")[1] | {"picture": ["a"]}], tmp_path / "out.jsonl")
+    chunks = numbered_lines(io.BytesIO(b'\n\n{"pair_id": "a",}\n'), "new.jsonl")
+    with pytest.raises(ValueError, match=r"^new\.jsonl, line 3: Invalid JSON: .* at column \d+, got") as refused:
+        decide_stream(stored, chunks, "new.jsonl", tmp_path / "other.jsonl")
+    assert str(refused.value).count("line") == 1
+    listed = [{"pair_id": "a", "top_logprobs": "[1"}]
+    if stored.distances is None:
+        with pytest.raises(ValueError, match=r"line 1, column 'top_logprobs': '\[1' is not JSON: ") as refused:
+            run(stored, listed, tmp_path / "other.jsonl")
+        assert str(refused.value).count("line") == 1

@@ -350,7 +350,9 @@ def _parsed(cell: Any, place: Place, row: int, form: Form) -> Any:
     try:
         return json.loads(cell)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place(row)}, column {form.columns[0]!r}: {shown(cell)} is not JSON: {error}") from None
+        # Its own line is line 1 of the cell.
+        cause = getattr(error, "msg", error)
+        raise ValueError(f"{place(row)}, column {form.columns[0]!r}: {shown(cell)} is not JSON: {cause}") from None
 
 
 def _of_top(form: Form, values: tuple[np.ndarray, np.ndarray], place: Place) -> Said:

@@ -141,7 +141,9 @@ def reason(error: ValueError) -> str:
         return str(error)
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}{': ' if place else ''}{first['msg']}, got {str(first['input'])[:80]!r}"
+    # A line of JSON lines is line 1 of its JSON.
+    what = first["msg"].replace(" at line 1 column", " at column")
+    return f"{place}{': ' if place else ''}{what}, got {str(first['input'])[:80]!r}"
 
 
 def read_log(path: Path) -> Iterator[Item | str]:
