@@ -58,6 +58,7 @@ FAULTS = {
     "outside": (lambda folder: ["../a.png,two,g1,"], r"new.csv, line 3: image id '../a.png' is not a plain name"),
     "no sentence": (lambda folder: ["a.png,,g1,"], r"new.csv: 1 fault: line 3: hypothesis is empty"),
     "twice": (lambda folder: ROWS[:1], r"line 3: repeats line 2"),
+    "date": (lambda folder: ["b,two,g1,1 March"], r"new.csv, line 3, column 'date': '1 March' is no date such as 2026"),
 }
 
 

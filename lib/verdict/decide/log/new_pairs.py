@@ -18,10 +18,11 @@ from verdict.base.files.images import ImageStore
 from verdict.base.files.picture_files import find_damaged, refuse_damaged
 from verdict.base.labels import Split
 from verdict.base.params import Params, load_params
+from verdict.base.refusals import shown
 from verdict.data.own import csv_folder
 from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
 from verdict.decide.log import stored as of_report
-from verdict.decide.log.cases import ROWS, Lines
+from verdict.decide.log.cases import NO_DATE, ROWS, Lines, is_date
 from verdict.decide.log.log import Item
 from verdict.decide.log.stored import POLICY
 from verdict.decide.log.stream import SPLIT, decide_stream
@@ -121,6 +122,9 @@ def read_pairs(
     if ignored := dataset.facts["columns_ignored"]:
         known = "image, hypothesis, and perhaps group and date"
         raise ValueError(f"{table}, columns {ignored}: a new pair has {known}; take them out, or give them such names")
+    for line, date in dataset.pairs.reindex(columns=["line", "date"]).itertuples(index=False):
+        if isinstance(date, str) and not is_date(date):
+            raise ValueError(f"{table}, line {line}, column 'date': {shown(date)} {NO_DATE}")
     first = dataset.pairs.drop_duplicates("image_id").set_index("image_id")["line"]
     damaged = find_damaged(files, progress=progress)
     refuse_damaged(table, {i: f"line {first[i]}, column image: {cause}" for i, cause in damaged.items()})
