@@ -306,7 +306,8 @@ def _class_of(word: Any, ids: Mapping[str, int], form: Form, place: Place, row: 
     found = token_class(str(word), ids)
     if found is None:
         where = f"{place(row)}, column {form.columns[0]!r}"
-        raise ValueError(f"{where}: the answer {shown(word)} is none of {listed(list(ids))}")
+        way_on = "; take it out of the row, and its other answers are counted" if form.kind == SAMPLES else ""
+        raise ValueError(f"{where}: the answer {shown(word)} is none of {listed(ids)}{way_on}")
     return found
 
 
