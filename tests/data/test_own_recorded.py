@@ -78,6 +78,11 @@ LOGITS, Y_TRUE = logits_and_labels()
     [
         (0.5 + LOGITS / 40, Y_TRUE, "look like sigmoid scores .* save what went into the sigmoid"),
         (np.column_stack([-LOGITS[:, 0], LOGITS[:, 0]]) / 40, Y_TRUE % 2, "cosines.*; set allow_small"),
+        (
+            np.tile([[0.3, 0.7], [0.6, 0.4], [0.0, 1.0]], (N, 1))[:N],
+            Y_TRUE % 2,
+            "probabilities; call them prob_<class>",
+        ),
         (LOGITS * 1e4, Y_TRUE, "logits beyond 10000: .* divide all of them.*row 0 .counted from 0"),
         (LOGITS, Y_TRUE + 2, r"must lie in 0 … 2, .* rows, the first is row \d+ \(counted"),
     ],

@@ -132,6 +132,7 @@ FAULTS = {
     "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
     "too large": ({"logits": [0.1, 1e9]}, r"logits beyond 10000.*new.jsonl, line 4"),
     "words": ({"logits": [0.1, "much"]}, r"line 4, column 'logit_contradiction': 'much' is not a number"),
+    "probabilities": ({"logits": [0.3, 0.7]}, r"call them prob_<class> \(1 of 1 rows, the first is new.jsonl, line 4"),
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
     "date": ({"date": "gestern"}, r"line 4, column 'date': 'gestern' is no date such as 2026-03-31"),

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from verdict.base.refusals import listed, shown
-from verdict.data.own.answers import ANSWER, find_form, said
+from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, find_form, look_like_probs, refuse_rows, said
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import reason
 from verdict.decide.log.stored import Stored
@@ -179,5 +179,8 @@ def _logits(rows: Rows, stored: Stored) -> np.ndarray:
     is_bare = form.kind == ANSWER
     if is_bare and stored.worth is None:
         raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
-    logits = said(form, columns, lambda row: rows[row]["place"]).logits
+    places = [row["place"] for row in rows]
+    logits = said(form, columns, places.__getitem__).logits
+    if form.kind == LOGITS:
+        refuse_rows(look_like_probs(logits), places.__getitem__, PROBS_AS_LOGITS)
     return logits * stored.worth if is_bare else logits
