@@ -12,14 +12,8 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Label, Split, expected_columns
-from verdict.decide.signals import (
-    CONFORMAL_CONFIDENCE,
-    ENSEMBLE_STABILITY,
-    VIEW_STABILITY,
-    consistency_by_pair,
-    ensemble_stability,
-    of_one_answer,
-)
+from verdict.decide import signals as known_signals
+from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, VIEW_STABILITY
 from verdict.model.predict import answers_of, logits_of
 from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
@@ -70,14 +64,14 @@ class Calibrated:
         probs = by_seed[self.seed]
         answer = answers_of(table)
         sets = 1 - probs <= self.qhat
-        signals = of_one_answer(probs, sets)
+        signals = known_signals.of_one_answer(probs, sets)
         # The order of signals decides the last bit of their mean: this one stands last.
         of_sets = signals.pop(CONFORMAL_CONFIDENCE)
         if len(by_seed) > 1:
-            signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
+            signals[ENSEMBLE_STABILITY] = known_signals.ensemble_stability(np.stack(list(by_seed.values())), answer)
         if view_logits is not None:
             views = np.concatenate([probs[None], softmax(view_logits / self.temperature)])
-            signals[VIEW_STABILITY] = ensemble_stability(views, answer)
+            signals[VIEW_STABILITY] = known_signals.ensemble_stability(views, answer)
         return probs, sets, signals | {CONFORMAL_CONFIDENCE: of_sets}
 
 
@@ -93,7 +87,7 @@ def pair_consistency(stage: Stage, asked: pd.DataFrame, table: pd.DataFrame, cal
     """
 
     def known(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-        return consistency_by_pair(
+        return known_signals.consistency_by_pair(
             softmax(logits_of(asked) / calibrated.temperature)[:, Label.ENTAILMENT],
             asked[expected_columns(stage.classes)].to_numpy(dtype=float),
             pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),

@@ -18,17 +18,8 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
 from verdict.base.refusals import counted, listed, naming, shown
-from verdict.data.own.answer_files import (
-    FEATURES,
-    HUMAN,
-    LABELS,
-    How,
-    Saved,
-    missing,
-    read_arrays,
-    read_numbers,
-    read_saved,
-)
+from verdict.data.own import answer_files
+from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved
 from verdict.data.own.answers import refuse_rows, word_ids
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
@@ -143,7 +134,7 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
     [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for whatever cannot be read, for
     shapes or labels that do not fit, and for features without a direction.
     """
-    return of_saved(read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
+    return of_saved(answer_files.read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
 
 
 def of_saved(saved: Saved, *, group: str = "") -> Recorded:
@@ -177,7 +168,7 @@ def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> n
     """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
     names the file.
     """
-    counts, table = read_numbers(path, class_names)
+    counts, table = answer_files.read_numbers(path, class_names)
     with naming(path):
         return check_counts(counts, y_true, len(class_names), table.place if table else counted)
 
@@ -250,7 +241,7 @@ def refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]
 
 def _wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in arrays:
-        raise ValueError(missing(name, arrays))
+        raise ValueError(answer_files.missing(name, arrays))
     return arrays[name]
 
 
@@ -276,7 +267,7 @@ def read_features(path: Path, pairs: pd.DataFrame) -> np.ndarray:
     """Features (n, d) of `pairs` (pair_id, place), in their order, from an npz with `pair_id` and `features`; others
     are passed over. ValueError names the file, and the first pair that it lacks or has twice.
     """
-    arrays = read_arrays(path)
+    arrays = answer_files.read_arrays(path)
     with naming(path):
         ids = pd.Index(_wanted(arrays, "pair_id").ravel().astype(str))
         values = _features(_wanted(arrays, FEATURES), len(ids), counted)
