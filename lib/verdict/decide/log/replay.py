@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby, islice
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from verdict.base.artifacts import sha256_file
+from verdict.data.pairs import make_pair_id
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.policy import Decision, Forced, Policy, decide, force
 from verdict.decide.signals import composite, of_one_answer
@@ -20,6 +22,7 @@ from verdict.stats.scores import softmax, top_class
 TOLERANCE = 1e-9
 _BATCH = 1024
 _KEPT = 20
+_MADE_ID = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -65,41 +68,55 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
     Probabilities, signals that follow from them, and scores are recomputed and may differ from the logged ones by
-    1e-9; sets, gate, decision and answers must be equal, and all items of one run. The file must have the hash that was
-    recorded of it, where one is given. ValueError for an empty log.
+    1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike where decision, truth
+    and answer are. Where the id of some item follows from its image and sentence, all must. The file must have the hash
+    that was recorded of it, where one is given. ValueError for an empty log.
     """
     digest = sha256_file(path)
     first = [] if sha256 in ("", digest) else [Difference(0, "?", "SHA-256 of the file", digest, sha256)]
     n_items, n_differences = 0, len(first)
-    seen: set[str] = set()
-    run: set[tuple[str, str, str]] = set()
+    known: dict[Any, Any] = {}
+    costs: dict[Any, dict[float | None, list[Any]]] = {}
     lines = enumerate(read_log(path), start=1)
     while batch := list(islice(lines, _BATCH)):
         n_items += len(batch)
-        for difference in (*_line_differences(batch, seen, run), *_item_differences(batch)):
+        for difference in (*_line_differences(batch, known, costs), *_item_differences(batch)):
             n_differences += 1
             if len(first) < _KEPT:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line), digest)
+    for by_cost in costs.values():
+        usual = max(by_cost, key=lambda cost: by_cost[cost][2])
+        for cost, (number, pair_id, n) in by_cost.items():
+            if cost != usual:
+                n_differences += n
+                first.append(Difference(number, pair_id, "cost", str(cost), str(usual)))
+    return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line)[:_KEPT], digest)
 
 
 def _line_differences(
-    batch: list[tuple[int, Item | str]], seen: set[str], run: set[tuple[str, str, str]]
+    batch: list[tuple[int, Item | str]], known: dict[Any, Any], costs: dict[Any, dict[float | None, list[Any]]]
 ) -> Iterator[Difference]:
-    """What is wrong with the lines themselves: unreadable, repeated, or of another run."""
-    for number, item in batch:
-        if isinstance(item, str):
-            yield Difference(number, "?", "item", "unreadable", item)
-            continue
-        if item.pair_id in seen:
+    """What is wrong with the lines themselves: unreadable, repeated, of another run, or with another sentence's id.
+
+    `known` gets line by pair, and the run; `costs`: first line, pair and number of the items of each cost, by decision,
+    truth and answer.
+    """
+    items = [(number, item) for number, item in batch if isinstance(item, Item)]
+    yield from (Difference(number, "?", "item", "unreadable", item) for number, item in batch if isinstance(item, str))
+    is_made = [make_pair_id(item.image_id, item.hypothesis or "") == item.pair_id for _, item in items]
+    has_made = any(is_made)
+    for (number, item), is_own in zip(items, is_made, strict=True):
+        if known.setdefault(item.pair_id, number) != number:
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
-        seen.add(item.pair_id)
         names = (item.model_hash, item.params_hash, item.run_id)
-        if names not in (run or {names}):
-            yield Difference(number, item.pair_id, "run", str(names), str(next(iter(run))))
-        run.update(() if run else {names})
+        if (run := known.setdefault((), names)) != names:
+            yield Difference(number, item.pair_id, "run", str(names), str(run))
+        if has_made and not is_own and _MADE_ID.fullmatch(item.pair_id):
+            yield Difference(number, item.pair_id, "hypothesis", str(item.hypothesis), "the sentence of this id")
+        by_cost = costs.setdefault((item.decision, item.true_answer, item.final_answer), {})
+        by_cost.setdefault(item.cost, [number, item.pair_id, 0])[2] += 1
 
 
 def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Difference]:
