@@ -167,6 +167,9 @@ def test_questions_people_and_the_tables_own_names(read):
         read(table, columns=columns | {"logprob_no": "lp9"})
     with pytest.raises(ValueError, match=r"columns names \['hypothesys'\], which nothing .*did you mean 'hypothesis'"):
         read(table, columns=columns | {"hypothesys": "question"})
+    unnamed = table.rename(columns={"file": "picture"}).assign(picture=["", *table["file"][1:]])
+    with pytest.raises(ValueError, match="line 2: picture is empty"):
+        read(unnamed, columns=columns | {"image": "picture"})
 
 
 def test_several_models_answer_the_same_pairs(read):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -60,15 +60,17 @@ def check_pairs(
     source: str = "pairs",
     lines: Sequence[int] | None = None,
     allow_repeats: bool = False,
+    called: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used; else ValueError with the source, the rows and causes of the
     first few faults and the number of all.
 
-    Label and split may be absent. `lines` are those of the rows in their file, as messages name them; without it rows
-    are counted from 1.
+    Label and split may be absent. Messages name `lines` of the rows in their file, without it rows counted from 1, and
+    what columns are `called` there, by our names.
     """
+    called = called or {}
     places = [f"row {row}" for row in range(1, len(pairs) + 1)] if lines is None else [f"line {n}" for n in lines]
-    problems = list(text_problems(pairs))
+    problems = list(text_problems(pairs, called))
     if not problems and not allow_repeats:
         problems = list(_repeat_problems(pairs, places))
     if problems:
@@ -77,22 +79,23 @@ def check_pairs(
         raise ValueError(f"{source}: {len(problems)} {noun}: {listed}")
     if "split" in pairs.columns:
         for column in ("image_id", "group_id"):
-            refuse_shared(pairs, column, source, places)
+            refuse_shared(pairs, column, source, places, noun=called.get(column))
     return pairs
 
 
-def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
-    """Cells that are not usable text."""
-    for column in pairs.columns.intersection(TEXT_COLUMNS):
-        for row, value in enumerate(pairs[column].tolist()):
+def text_problems(pairs: pd.DataFrame, called: Mapping[str, str]) -> Iterator[Problem]:
+    """Cells that are not usable text; `called`: what the person's columns are called, by ours."""
+    for ours in pairs.columns.intersection(TEXT_COLUMNS):
+        column = called.get(ours, ours)
+        for row, value in enumerate(pairs[ours].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
             elif found := _CONTROL.search(value):
                 yield row, f"{column} holds the control character U+{ord(found[0]):04X}"
             elif not any(char.isprintable() and not char.isspace() for char in value):
                 yield row, f"{column} is empty"
-            elif column == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
-                yield row, f"hypothesis has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
+            elif ours == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
+                yield row, f"{column} has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
 
 
 def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:

@@ -63,7 +63,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
         raise ValueError(f"{path}: {what}; what the model said is read from {saved.form.names}")
     if facts.get("n_undecided") == facts["rows"]:
         raise ValueError(f"{path}: no row says anything of {listed(list(classes))}, in {saved.form.names}")
-    rows = _rows(table, read.y_true, counts, classes)
+    called = {ours: params.columns.get(name, name) for ours, name in find_columns(table, COLUMNS, ()).items()}
+    rows = _rows(table, read.y_true, counts, classes, called)
     if params.model.hub and "hypothesis" not in rows:
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
@@ -72,7 +73,7 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     for split in USED[:2]:
         recorded.refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
     for column in ("group_id", "image_id"):
-        refuse_shared(pairs, column, str(path), pairs["place"].tolist())
+        refuse_shared(pairs, column, str(path), pairs["place"].tolist(), noun=called.get(column))
     with naming(path):
         pairs = recorded.with_tuning(pairs, classes, params.tuning_share, seed)
     if ask is not None and params.model.hub:
@@ -92,7 +93,9 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     return RecordedSet(pairs, predictions.reset_index(drop=True), files, images, features)
 
 
-def _rows(table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str]) -> pd.DataFrame:
+def _rows(
+    table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str], called: Mapping[str, str]
+) -> pd.DataFrame:
     """The table's rows by our names, with line, place, label and, where somebody was asked, votes_<class>."""
     columns = {ours: table.column(name) for ours, name in find_columns(table, COLUMNS, ()).items()}
     rows = pd.DataFrame(columns, index=range(len(table.lines)), dtype="str")
@@ -103,7 +106,7 @@ def _rows(table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: 
     if counts is not None:
         votes = _checked(counts, rows, y_true, table.path)
         rows = pd.concat([rows, pd.DataFrame(votes, rows.index, vote_columns(classes))], axis=1)
-    return _identified(rows, table.path)
+    return _identified(rows, table.path, called)
 
 
 def _predicted(part: pd.DataFrame, pairs: pd.DataFrame, read: Recorded, k: int, is_bare: bool) -> pd.DataFrame:
@@ -163,12 +166,12 @@ def _checked(counts: np.ndarray, rows: pd.DataFrame, y_true: np.ndarray, path: P
     return counts
 
 
-def _identified(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _identified(rows: pd.DataFrame, path: Path, called: Mapping[str, str]) -> pd.DataFrame:
     """The rows with hypothesis (of a question, that and the answer that it is about), pair_id and image_id."""
     if "hypothesis" not in rows and "question" in rows:
         answers = rows.get("answer", "")
         rows = rows.assign(hypothesis=(rows["question"] + " " + answers).str.strip())
-    problems = text_problems(rows.drop(columns="split", errors="ignore"))
+    problems = text_problems(rows.drop(columns="split", errors="ignore"), called)
     if faults := [f"{rows['place'][row]}: {cause}" for row, cause in problems]:
         raise ValueError(f"{path}: {first_of(faults)}")
     if "pair_id" not in rows:
