@@ -167,6 +167,9 @@ def test_questions_people_and_the_tables_own_names(read):
         read(table, columns=columns | {"logprob_no": "lp9"})
     with pytest.raises(ValueError, match=r"columns names \['hypothesys'\], which nothing .*did you mean 'hypothesis'"):
         read(table, columns=columns | {"hypothesys": "question"})
+    unnamed = table.rename(columns={"file": "picture"}).assign(picture=["", *table["file"][1:]])
+    with pytest.raises(ValueError, match="line 2: picture is empty"):
+        read(unnamed, columns=columns | {"image": "picture"})
 
 
 def test_several_models_answer_the_same_pairs(read):
@@ -220,8 +223,8 @@ def test_what_the_model_saw_is_found_by_pair(read, tmp_path):
     ("ids", "values", "message"),
     [
         (["p0"] * N, np.ones((N, 2)), r"seen\.npz: row 1 \(counted from 0\): the pair 'p0' comes twice"),
-        ([f"q{k}" for k in range(N)], np.ones((N, 2)), r"seen\.npz: 120 pairs have no features, .*a\.csv|line"),
-        ([f"p{k}" for k in range(N)], np.zeros((N, 2)), r"seen\.npz: features must be finite and not all zero; 120"),
+        ([f"q{k}" for k in range(N)], np.ones((N, 2)), r"seen\.npz: .* no features .120 of 120 .* pair p\d+, line"),
+        ([f"p{k}" for k in range(N)], np.zeros((N, 2)), r"seen\.npz: features must be finite and not all zero .120 of"),
         ([f"p{k}" for k in range(N)], np.ones((N, 2))[:5], r"seen\.npz: features must be numbers of shape \(120, d\)"),
     ],
 )

@@ -78,8 +78,10 @@ def test_copies_of_one_image_share_a_group(tmp_path, folder):
     assert groups["copy"] == groups["i0"].iloc[0] == "copy"
     assert dataset.facts["images_with_a_copy"] == 1
     rows = ["i0,red,entailment,train", "copy,red,entailment,test"]
-    with pytest.raises(ValueError, match="group_id 'copy' is in the splits"):
-        run(tmp_path, folder, rows, "image,hypothesis,label,split")
+    with pytest.raises(ValueError, match="the group of img 'copy' is in the splits"):
+        run(tmp_path, folder, rows, "img,hypothesis,label,split")
+    with pytest.raises(ValueError, match="line 2: sentence is empty"):
+        run(tmp_path, folder, ["i0,,entailment,train"], "img,sentence,label,split")
 
 
 def test_missing_images_stop_or_are_counted(tmp_path, folder):

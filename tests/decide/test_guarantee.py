@@ -48,8 +48,6 @@ def test_the_wealth_of_a_gambler_by_hand():
     """Two groups with excess -1 and 0.5 at a bet of one half: 1.5, then 1.5 * 0.75; the best moment counts."""
     assert betting_p_value(np.array([[-1.0], [0.5]]), np.array([0.5])) == pytest.approx([1 / 1.5])
     assert betting_p_value(np.array([[0.5], [0.5]]), np.array([0.5])) == [1.0]
-    with pytest.raises(ValueError, match="may not lose more than all"):
-        betting_p_value(np.array([[2.0]]), np.array([0.5]))
 
 
 def test_thresholds_let_out_equal_steps_and_ties_once():
@@ -105,10 +103,6 @@ def test_what_cannot_be_tested_is_refused():
     known = draw(np.random.default_rng(0), n_groups=7, size=3, alike=0)
     with pytest.raises(ValueError, match=r"share groups, first \['0'"):
         keep_promise(known, known, FIVE)
-    with pytest.raises(ValueError, match="one length"):
-        Known(np.ones(3), np.ones(2), np.ones(3))
-    with pytest.raises(ValueError, match="0 or 1"):
-        Known(np.ones(3), np.full(3, 0.5), np.ones(3))
 
 
 def mapie_of(second, steps, error, confidence):
@@ -192,11 +186,9 @@ def test_a_plan_comes_true_as_often_as_it_says():
     assert 0.72 < np.mean(passed) < 0.92
 
 
-def test_more_alike_pairs_need_more_groups_and_wrong_shares_are_refused():
+def test_more_alike_pairs_need_more_groups():
     plans = [groups_needed(FIVE, error_rate=0.02, coverage=0.5, group_size=8, alike=alike) for alike in (0.0, 0.3, 0.9)]
     assert plans == sorted(plans) and plans[0] < plans[2]
-    with pytest.raises(ValueError, match="expected shares"):
-        groups_needed(FIVE, error_rate=0.02, coverage=0.0)
 
 
 def test_resemblance_is_one_for_copies_and_zero_for_rows():

@@ -4,13 +4,14 @@ import itertools
 import json
 import re
 import tracemalloc
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file, write_json
+from verdict.data.pairs import make_pair_id
 from verdict.decide.log import replay
 from verdict.decide.log.__main__ import main
 from verdict.decide.log.explain import explain_item
@@ -48,9 +49,17 @@ def batch_of(n, **changes):
         **{"sets": sets, "qhat": THRESHOLDS["qhat"], "score": score, "forced": forced, "policy": policy},
         **{"decision": decide(score, policy, forced=forced), "human": human.answers(ids, truth)},
         "clarification": clarify(probs, likelihood, question_responder(which, human, ids, truth)),
-        **{"questions": which.texts, "response_names": CLASSES, "y_true": truth, "cost": rng.uniform(0, 1, n)},
+        **{"questions": which.texts, "response_names": CLASSES, "y_true": truth},
         **{"model_hash": "m0", "params_hash": "p0", "run_id": run_id(model="m0", params="p0")},
     }
+    if "cost" not in changes:
+        # Two for a person, one for a question and ten for an error, by what was decided.
+        fields["cost"] = np.zeros(n)
+        priced = list(iter_items(DecidedBatch(**(fields | changes))))
+        prices = {"auto": 0.0, "clarify": 1.0, "human": 2.0}
+        fields["cost"] = np.array(
+            [prices[one["decision"]] + 10.0 * (one["final_answer"] != one["true_answer"]) for one in priced]
+        )
     return DecidedBatch(**(fields | changes))
 
 
@@ -115,6 +124,7 @@ def test_what_is_written_is_read_and_replays(log, tmp_path):
         ({"decision": "auto", "model_answer": "entailment"}, {"model_answer": "contradiction"}, "model_answer"),
         ({"decision": "auto"}, {"model_hash": "m1"}, "run"),
         ({"decision": "auto"}, {"pair_id": f"{0:016x}"}, "pair_id"),
+        ({"decision": "clarify"}, {"cost": 0.5}, "cost"),
         ({"decision": "clarify"}, {"thresholds": THRESHOLDS | {"t_clarify": 0.9}}, "item"),
         ({"decision": "auto"}, {"logits": [0.0, 1.0, 2.0]}, "item"),
         ({"decision": "auto"}, {"classes": ["entailment", "entailment"]}, "item"),
@@ -144,7 +154,7 @@ def test_the_recorded_hash_finds_any_edited_removed_or_moved_line(log, capsys):
     write_json(log.with_name("run.json"), {"outputs": {f"work/mine/08_policy/{log.name}": recorded}})
     for tampered in (edited, lines[:5] + lines[6:], [lines[1], lines[0], *lines[2:]]):
         log.write_bytes(b"\n".join(tampered) + b"\n")
-        assert [one.field for one in replay_log(log, sha256=recorded).first] == ["SHA-256 of the file"]
+        assert replay_log(log, sha256=recorded).first[0].field == "SHA-256 of the file"
         assert main(["replay", "--log", str(log)]) == 1
         assert "SHA-256 of the file is" in capsys.readouterr().out
 
@@ -164,6 +174,27 @@ def test_damaged_lines_are_named(log, damage, problem):
     log.write_bytes(b"\n".join(lines) + b"\n")
     (found,) = replay_log(log).first
     assert found.line == 13 and problem in found.expected
+
+
+def test_another_sentence_is_noticed_where_ids_are_made_of_it_and_a_missing_line_in_a_copy(log, tmp_path, monkeypatch):
+    images, said = [f"image-{i}" for i in range(211)], [f"{i} squares" for i in range(211)]
+    ids = {"pair_id": list(map(make_pair_id, images, said)), "image_id": images, "hypothesis": said}
+    home = tmp_path / "work" / "mine" / "08_policy" / "audit.jsonl"
+    home.parent.mkdir(parents=True)
+    write_log(home, iter_items(batch_of(211, **ids, run_id="r1")))
+    write_json(home.with_name("run.json"), {"outputs": {f"work/mine/08_policy/{home.name}": sha256_file(home)}})
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(home.read_bytes())
+    rewrite(copy, 5, hypothesis="5 squares")
+    assert [(one.line, one.field) for one in replay_log(copy).first] == [(5, "hypothesis")]
+    copy.write_bytes(b"".join(home.read_bytes().splitlines(keepends=True)[:-1]))
+    assert replay_log(copy).is_identical
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    assert main(["replay", "--profile", "mine", "--log", str(copy)]) == 1
+    # Logs of other runs, or of new cases, are no copies.
+    assert main(["replay", "--profile", "mine", "--log", str(log)]) == 0
+    write_log(copy, iter_items(batch_of(97, **{name: ids[name][:97] for name in ids}, split=["new"] * 97, run_id="r1")))
+    assert main(["replay", "--profile", "mine", "--log", str(copy)]) == 0
 
 
 def test_many_differences_are_counted_and_the_first_shown(log):
@@ -238,7 +269,7 @@ def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_pat
     policy = Policy(0.8, 0.5, {"ensemble_stability": 0.7, "max_probability": 0.6})
     forced = force(batch.signals, ~batch.sets.any(axis=1), tau_critical=policy.tau_critical)
     decided = {"policy": policy, "forced": forced, "decision": decide(batch.score, policy, forced=forced)}
-    write_log(path, iter_items(replace(batch, **decided)))
+    write_log(path, iter_items(replace(batch, **decided, cost=None)))
     assert replay_log(path).is_identical
     stopped = [item for item in read_log(path) if item.forced_by == "critical_signal"]
     # The weakest of all signals is another, which has no floor.
@@ -246,7 +277,7 @@ def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_pat
     named = re.search(r"(\w+) is (\S+), not above the safety limit (\S+):", explain_item(item))
     assert float(named[2]) <= float(named[3]) == policy.tau_critical[named[1]]
     number, item = first_of(path, decision="auto")
-    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"tau_critical": {"max_probability": 1.0}})
+    rewrite(path, number, thresholds=asdict(item.thresholds) | {"tau_critical": {"max_probability": 1.0}})
     assert "forced_by" in {difference.field for difference in replay_log(path).first}
 
 

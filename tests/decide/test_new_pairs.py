@@ -14,7 +14,7 @@ from verdict.base.labels import class_names
 from verdict.decide.calibrated import Calibrated
 from verdict.decide.log import __main__ as command, new_pairs
 from verdict.decide.log.cases import logits_of_cases, read_cases
-from verdict.decide.log.new_pairs import NewPairs, read_pairs
+from verdict.decide.log.new_pairs import read_pairs
 from verdict.workflow.stages import DISTANCES, QUESTIONS, VIEWS
 
 ROWS = ["a.png,there is a red seven,g1,2026-03-01", "b,two blue ones,g1,", "a.png,two blue ones,g2,2026-03-02"]
@@ -58,6 +58,7 @@ FAULTS = {
     "outside": (lambda folder: ["../a.png,two,g1,"], r"new.csv, line 3: image id '../a.png' is not a plain name"),
     "no sentence": (lambda folder: ["a.png,,g1,"], r"new.csv: 1 fault: line 3: hypothesis is empty"),
     "twice": (lambda folder: ROWS[:1], r"line 3: repeats line 2"),
+    "date": (lambda folder: ["b,two,g1,1 March"], r"new.csv, line 3, column 'date': '1 March' is no date such as 2026"),
 }
 
 
@@ -134,38 +135,27 @@ def test_what_a_model_of_the_hub_says_stands_in_the_line_of_its_pair(folder, mon
     assert fault is None and logits.tolist() == [[-0.1, -3.0], [np.log(1e-12), -0.25], [-1.5, -0.5]]
 
 
-def test_pairs_come_as_lines_that_name_them(folder, monkeypatch):
-    pairs, files = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
-    monkeypatch.setattr(new_pairs, "ROWS", 2)
-    monkeypatch.setattr(new_pairs, "open_stage", lambda *names: None)
-    monkeypatch.setattr(new_pairs.Calibrated, "load", lambda stage: None)
-    chunks = list(NewPairs(None, "smoke", None, pairs, files).lines())
-    assert [[number for number, _ in lines] for lines in chunks] == [[2, 3], [4]]
-    ids = [f'{{"pair_id": "{one}"}}'.encode() for one in pairs["pair_id"]]
-    assert [line for lines in chunks for _, line in lines] == ids and pd.Series(ids).is_unique
-
-
-class Examined:
-    """Gives the k-th pair of each chunk logits, views, a question and a distance that say which it is."""
-
-    def ask(self, pairs):
-        ids, z = pairs[["pair_id"]], np.arange(len(pairs)) + 1.0
-        tables = {seed: ids.assign(logit_0=0.0, logit_1=sign * z) for seed, sign in ((11, 1), (23, 0.5))}
-        views = pd.concat([tables[11].assign(view=name) for name in "vw"]).iloc[::-1]
-        asked = tables[11].assign(expected_if_entailment=0.0, expected_if_contradiction=1.0).iloc[:1]
-        return tables | {VIEWS: views, QUESTIONS: asked, DISTANCES: ids.assign(distance=z / 10)}
+def examined(pairs):
+    """The k-th pair has logits, views, a question and a distance that say which it is."""
+    ids, z = pairs[["pair_id"]].reset_index(drop=True), np.arange(len(pairs)) + 1.0
+    tables = {seed: ids.assign(logit_0=0.0, logit_1=sign * z) for seed, sign in ((11, 1), (23, 0.5))}
+    views = pd.concat([tables[11].assign(view=name) for name in "vw"]).iloc[::-1]
+    asked = tables[11].assign(expected_if_entailment=0.0, expected_if_contradiction=1.0).iloc[:1]
+    return tables | {VIEWS: views, QUESTIONS: asked, DISTANCES: ids.assign(distance=z / 10)}
 
 
 def test_what_the_models_say_stands_in_the_line_of_its_pair(folder, monkeypatch):
     """Worked out by hand at temperature 2: p is the probability of the kept answer, by the kept seed and the other."""
-    pairs, files = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
-    monkeypatch.setattr(new_pairs, "open_stage", lambda *names: None)
-    monkeypatch.setattr(new_pairs.Calibrated, "load", lambda stage: Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1))
-    for name, value in {"_examiner": Examined(), "_usual": 0.125}.items():
-        monkeypatch.setattr(NewPairs, name, value)
+    pairs, _ = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
+    # On calib one pair is known to answer yes to its question with probability 1/8.
+    calib = pd.DataFrame({"pair_id": ["c"], "logit_0": 0.0, "logit_1": 1.0})
+    asked = calib.assign(logit_1=2 * math.log(7), expected_if_entailment=0.0, expected_if_contradiction=1.0)
+    stage = SimpleNamespace(classes=class_names(), predictions=lambda *s, **k: calib, answers=lambda *s: asked)
+    monkeypatch.setattr(new_pairs, "load_selection", lambda stage: SimpleNamespace(trial="mine"))
     head = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names())
-    new = NewPairs(None, "smoke", SimpleNamespace(head=head), pairs, files)
-    cases = [(number, json.loads(line)) for number, line in new.answered(next(new.lines()))]
+    by_line, calibrated = pairs.set_index("line"), Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
+    lines = new_pairs.answered(stage, calibrated, head, by_line, examined(pairs))
+    cases = [(number, json.loads(line)) for number, line in lines]
     assert [number for number, _ in cases] == [2, 3, 4]
     for k, (_, case) in enumerate(cases):
         p, other = (1 / (1 + math.exp(-z / 2)) for z in (k + 1, (k + 1) / 2))

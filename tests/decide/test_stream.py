@@ -132,6 +132,7 @@ FAULTS = {
     "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
     "too large": ({"logits": [0.1, 1e9]}, r"logits beyond 10000.*new.jsonl, line 4"),
     "words": ({"logits": [0.1, "much"]}, r"line 4, column 'logit_contradiction': 'much' is not a number"),
+    "probabilities": ({"logits": [0.3, 0.7]}, r"call them prob_<class> \(1 of 1 rows, the first is new.jsonl, line 4"),
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
     "date": ({"date": "gestern"}, r"line 4, column 'date': 'gestern' is no date such as 2026-03-31"),
@@ -230,3 +231,19 @@ def test_lines_come_whole_however_they_arrive():
     assert [(number, line.strip()) for number, line in found] == [(1, b'{"a": 1}'), (4, b'{"b": 2}'), (5, b"last")]
     with pytest.raises(ValueError, match="in, line 1: more than"):
         list(numbered_lines(io.BytesIO(b"x" * 9_000_000), "in"))
+
+
+def test_messages_call_a_column_as_the_person_does_and_name_one_line(report, tmp_path):
+    log, stored = report
+    mine = replace(stored, how=stored.how.model_copy(update={"columns": {"image_id": "picture"}}))
+    with pytest.raises(ValueError, match=r"line 2, column 'picture': expected a text of 1 to"):
+        run(mine, [*given(log)[:1], given(log, "pair_id", "logits")[1] | {"picture": ["a"]}], tmp_path / "out.jsonl")
+    chunks = numbered_lines(io.BytesIO(b'\n\n{"pair_id": "a",}\n'), "new.jsonl")
+    with pytest.raises(ValueError, match=r"^new\.jsonl, line 3: Invalid JSON: .* at column \d+, got") as refused:
+        decide_stream(stored, chunks, "new.jsonl", tmp_path / "other.jsonl")
+    assert str(refused.value).count("line") == 1
+    listed = [{"pair_id": "a", "top_logprobs": "[1"}]
+    if stored.distances is None:
+        with pytest.raises(ValueError, match=r"line 1, column 'top_logprobs': '\[1' is not JSON: ") as refused:
+            run(stored, listed, tmp_path / "other.jsonl")
+        assert str(refused.value).count("line") == 1

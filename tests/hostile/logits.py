@@ -104,7 +104,7 @@ PICKLES = {
     "archive-cut-in-half": (npz(logits=LOGITS, labels=LABELS)[:300], "not an npz archive|cannot be read"),
 }
 VALUES = {
-    "not-a-number": ({"logits": holed(np.nan)}, "must be finite; 1 of 12 rows are not, the first is row 7"),
+    "not-a-number": ({"logits": holed(np.nan)}, "must be finite .1 of 12 rows, the first is row 7"),
     "complex-numbers": ({"logits": LOGITS.astype(complex)}, "must be numbers, got complex"),
     "truth-values": ({"logits": LOGITS > 0}, "must be numbers, got bool"),
     "one-column": ({"logits": LOGITS[:, 0]}, "must have shape"),
@@ -123,7 +123,7 @@ VALUES = {
     "labels-one-hot": ({"labels": np.eye(3)[LABELS]}, "one-hot"),
     "answers-of-another-shape": ({"human_counts": np.ones((N, 2))}, "must have shape"),
     "answers-below-zero": ({"human_counts": np.full((N, 3), -1)}, "counts"),
-    "answers-of-nobody": ({"human_counts": np.zeros((N, 3))}, "12 rows have no answer"),
+    "answers-of-nobody": ({"human_counts": np.zeros((N, 3))}, "rows have no answer of anybody .12 of 12"),
 }
 CELLS = {
     "formula": ("=1+1", "'=1.1' is not a number"),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import WARMUP_SPLITS, Split, class_names
+from verdict.base.labels import WARMUP_SPLITS, Split
 from verdict.base.refusals import first_of
 
-ID_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis")
-REQUIRED_COLUMNS = (*ID_COLUMNS, "label", "split")
+TEXT_COLUMNS = ("pair_id", "image_id", "group_id", "hypothesis", "label", "split")
 EXCLUDED_COLUMNS = ("warmup", "evaluation", "n_images", "n_rows", "n_rows_of_target")
 VOTE_COLUMNS = ("votes_entailment", "votes_contradiction")
 MAX_HYPOTHESIS_CHARACTERS = 2000
@@ -59,63 +58,44 @@ def check_pairs(
     pairs: pd.DataFrame,
     *,
     source: str = "pairs",
-    labelled: bool = True,
     lines: Sequence[int] | None = None,
     allow_repeats: bool = False,
+    called: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return the table unchanged if every row can be used; else ValueError with the source, the rows and causes of the
     first few faults and the number of all.
 
-    Without `labelled`, label and split may be absent. `lines` are those of the rows in their file, as messages name
-    them; without it rows are counted from 1.
+    Label and split may be absent. Messages name `lines` of the rows in their file, without it rows counted from 1, and
+    what columns are `called` there, by our names.
     """
-    needed = REQUIRED_COLUMNS if labelled else ID_COLUMNS
-    if missing := [name for name in needed if name not in pairs.columns]:
-        raise ValueError(f"{source}: columns {missing} are missing; found {list(pairs.columns)}")
-    if pairs.empty:
-        raise ValueError(f"{source}: the table has no rows")
+    called = called or {}
     places = [f"row {row}" for row in range(1, len(pairs) + 1)] if lines is None else [f"line {n}" for n in lines]
-    problems = list(text_problems(pairs))
-    if not problems:
-        problems = [*_value_problems(pairs), *([] if allow_repeats else _repeat_problems(pairs, places))]
+    problems = list(text_problems(pairs, called))
+    if not problems and not allow_repeats:
+        problems = list(_repeat_problems(pairs, places))
     if problems:
         noun = "fault" if len(problems) == 1 else "faults"
         listed = first_of([f"{places[row]}: {cause}" for row, cause in sorted(problems)])
         raise ValueError(f"{source}: {len(problems)} {noun}: {listed}")
     if "split" in pairs.columns:
         for column in ("image_id", "group_id"):
-            refuse_shared(pairs, column, source, places)
+            refuse_shared(pairs, column, source, places, noun=called.get(column))
     return pairs
 
 
-def text_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
-    """Cells that are not usable text."""
-    for column in pairs.columns.intersection(REQUIRED_COLUMNS):
-        for row, value in enumerate(pairs[column].tolist()):
+def text_problems(pairs: pd.DataFrame, called: Mapping[str, str]) -> Iterator[Problem]:
+    """Cells that are not usable text; `called`: what the person's columns are called, by ours."""
+    for ours in pairs.columns.intersection(TEXT_COLUMNS):
+        column = called.get(ours, ours)
+        for row, value in enumerate(pairs[ours].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
             elif found := _CONTROL.search(value):
                 yield row, f"{column} holds the control character U+{ord(found[0]):04X}"
             elif not any(char.isprintable() and not char.isspace() for char in value):
                 yield row, f"{column} is empty"
-            elif column == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
-                yield row, f"hypothesis has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
-
-
-def _value_problems(pairs: pd.DataFrame) -> Iterator[Problem]:
-    """Texts and counts outside what they may be."""
-    for column, allowed in (("label", class_names()), ("split", tuple(str(s) for s in Split))):
-        if column in pairs.columns:
-            for row in np.flatnonzero(~pairs[column].isin(allowed)):
-                yield int(row), f"unknown {column} {pairs[column].iloc[row]!r}; expected one of {list(allowed)}"
-    for row in np.flatnonzero(pairs["pair_id"].to_numpy() != with_pair_ids(pairs)["pair_id"].to_numpy()):
-        own = pairs.iloc[row]
-        yield int(row), f"pair_id {own['pair_id']!r} does not belong to image {own['image_id']!r} and its hypothesis"
-    for column in VOTE_COLUMNS:
-        if column in pairs.columns:
-            votes = pd.to_numeric(pairs[column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-            for row in np.flatnonzero(~((votes >= 0) & (votes == np.floor(votes)) & np.isfinite(votes))):
-                yield int(row), f"{column} is {pairs[column].iloc[row]}, expected a count of 0 or more"
+            elif ours == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
+                yield row, f"{column} has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
 
 
 def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:

@@ -23,6 +23,8 @@ from verdict.data.own.pair_file import read_pair_file
 from verdict.data.pairs import Dataset
 from verdict.data.photos import a2, snli_ve, snli_ve_corpus
 
+ELSE = "kind: parametric"
+
 
 def build_dataset(params: DataParams, images: Path, *, progress: Callable[[str], None] = lambda text: None) -> Dataset:
     """Build the pair table and write the image store (folder `images`) of the source that the parameters name."""
@@ -69,11 +71,8 @@ def check_inputs(params: Params) -> None:
         check_asked(data)
         found = read_given(data)
         if is_asking and not set(vote_columns(data.classes)) <= set(found.pairs):
-            raise ValueError(
-                "policy.human.kind is votes, but no file holds people's answers: name one in "
-                "data.recorded.human_counts, give a table of answers the column human or votes_<class>, or write "
-                "kind: parametric"
-            )
+            ways = "name one in data.recorded.human_counts, give a table of answers the column human or votes_<class>"
+            raise ValueError(f"policy.human.kind is votes, but no file holds people's answers: {ways}, or write {ELSE}")
         files = {name: file for name, (file, _) in found.images.items()}
         refuse_damaged(data.source, find_damaged(files, limit_s=LOOK_S))
         return
@@ -93,7 +92,7 @@ def check_inputs(params: Params) -> None:
         if data.a2.warmup == "snli_ve" and not (shards and all(shard.sha256 for shard in shards)):
             snli_ve_corpus.locate(shards)
     if is_asking and data.source != "nlvr":
-        raise ValueError(f"policy.human.kind is votes, and {data.source} has none: write kind: parametric")
+        raise ValueError(f"policy.human.kind is votes, and {data.source} has none: write {ELSE}")
     for name in ("vision_preset", "text_preset"):
         # What can only be a folder.
         if (preset := getattr(params.model, name)).startswith((".", "~", "/")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,37 +18,13 @@ from verdict.base.labels import Label, Split, class_names
 from verdict.base.numbers import POINTS, Numbers
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
-SPATIAL_WORDS: Mapping[str, tuple[str, ...]] = {
-    "inside": ("inside", "within", "in"),
-    "on": ("on", "onto", "upon", "atop"),
-    "outside": ("outside", "out", "outdoor"),
-    "near": ("near", "close", "nearby", "next to"),
-    "front": ("front", "forward", "ahead"),
-    "back": ("back", "behind", "backward", "rear"),
-    "bottom": ("bottom", "below", "beneath", "under", "underneath"),
-    "top": ("top", "above", "upper", "overhead"),
-    "center": ("center", "centre", "middle", "central"),
-    "right": ("right", "rightmost", "right-hand"),
-    "left": ("left", "leftmost", "left-hand"),
-}
-_SEMANTIC = {
-    "gender": "man, woman, boy, girl, male, female, gentleman, lady, men, women, boys, girls",
-    "counting": r"one, two, three, four, five, six, seven, eight, couple, group, several, many, \d+",
-    "posture": "sit, sits, sitting, stand, stands, standing, talk, talking, kiss, kissing, lying",
-    "locations": (
-        "doorway, inside, outside, indoors, outdoors, street, park, beach, room, building, store, field, city"
-    ),
-    "activity": "play, playing, fight, fighting, argue, arguing, interact, interacting, run, running, walk, walking",
-    "colors": "blue, black, red, white, green, yellow, brown, pink, purple, orange, grey, gray",
-    "vehicles": "bike, bicycle, scooter, skateboard, motorcycle, car, cars, truck, bus, train, boat, vehicle",
-    "spatial": "left, right, front, behind, near, far, next to, beside, above, below, under",
-    "clothing": "shirt, shorts, pants, jeans, dress, jacket, sweater, uniform, hat, coat, shoes",
-    "negation": (
-        "no, not, never, without, none, nobody, nothing, doesn't, isn't, aren't, don't, didn't, can't, won't, "
-        "wasn't, weren't"
-    ),
-}
-SEMANTIC_WORDS: Mapping[str, tuple[str, ...]] = {name: tuple(words.split(", ")) for name, words in _SEMANTIC.items()}
+
+def _words(kind: str) -> dict[str, tuple[str, ...]]:
+    rows = pd.read_csv(Path(__file__).with_suffix(".csv"), dtype=str, keep_default_na=False)
+    return {row.group: tuple(row.words.split(", ")) for row in rows[rows["kind"] == kind].itertuples()}
+
+
+SPATIAL_WORDS, SEMANTIC_WORDS = _words("spatial"), _words("semantic")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 

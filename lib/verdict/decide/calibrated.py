@@ -5,21 +5,15 @@ The policy's page and decisions on new cases use the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Label, Split, expected_columns
-from verdict.decide.signals import (
-    CONFORMAL_CONFIDENCE,
-    ENSEMBLE_STABILITY,
-    VIEW_STABILITY,
-    consistency_by_pair,
-    ensemble_stability,
-    of_one_answer,
-)
+from verdict.decide import signals as known_signals
+from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, VIEW_STABILITY
 from verdict.model.predict import answers_of, logits_of
 from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
@@ -70,14 +64,14 @@ class Calibrated:
         probs = by_seed[self.seed]
         answer = answers_of(table)
         sets = 1 - probs <= self.qhat
-        signals = of_one_answer(probs, sets)
+        signals = known_signals.of_one_answer(probs, sets)
         # The order of signals decides the last bit of their mean: this one stands last.
         of_sets = signals.pop(CONFORMAL_CONFIDENCE)
         if len(by_seed) > 1:
-            signals[ENSEMBLE_STABILITY] = ensemble_stability(np.stack(list(by_seed.values())), answer)
+            signals[ENSEMBLE_STABILITY] = known_signals.ensemble_stability(np.stack(list(by_seed.values())), answer)
         if view_logits is not None:
             views = np.concatenate([probs[None], softmax(view_logits / self.temperature)])
-            signals[VIEW_STABILITY] = ensemble_stability(views, answer)
+            signals[VIEW_STABILITY] = known_signals.ensemble_stability(views, answer)
         return probs, sets, signals | {CONFORMAL_CONFIDENCE: of_sets}
 
 
@@ -87,29 +81,21 @@ def logits_of_views(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
 
 
-def usual_consistency(stage: Stage, trial: str, calibrated: Calibrated) -> float:
-    """Mean consistency of the calibration split's pairs that have a question."""
-    calib = stage.predictions(Split.CALIB, trial=trial, seed=calibrated.seed)
-    asked = stage.answers(QUESTIONS, Split.CALIB)
-    return float(np.nanmean(_known_consistency(asked, calib, calibrated.temperature, stage.classes)))
-
-
-def pair_consistency(
-    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str], *, usual: float
-) -> np.ndarray:
-    """Consistency of the answers to questions with each pair of a table, (n,) in [0, 1]; `usual` for a pair without a
-    question.
+def pair_consistency(stage: Stage, asked: pd.DataFrame, table: pd.DataFrame, calibrated: Calibrated) -> np.ndarray:
+    """Consistency of the answers to questions with each pair of a table of one trial, (n,) in [0, 1]; for a pair
+    without a question the mean of those of the calibration split that have one.
     """
-    consistency = _known_consistency(asked, table, temperature, classes)
-    return np.where(np.isnan(consistency), usual, consistency)
 
+    def known(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
+        return known_signals.consistency_by_pair(
+            softmax(logits_of(asked) / calibrated.temperature)[:, Label.ENTAILMENT],
+            asked[expected_columns(stage.classes)].to_numpy(dtype=float),
+            pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),
+            answers_of(table),
+        )
 
-def _known_consistency(
-    asked: pd.DataFrame, table: pd.DataFrame, temperature: float, classes: Sequence[str]
-) -> np.ndarray:
-    return consistency_by_pair(
-        softmax(logits_of(asked) / temperature)[:, Label.ENTAILMENT],
-        asked[expected_columns(classes)].to_numpy(dtype=float),
-        pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),
-        answers_of(table),
-    )
+    consistency = known(asked, table)
+    if not (lacks := np.isnan(consistency)).any():
+        return consistency
+    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=calibrated.seed)
+    return np.where(lacks, np.nanmean(known(stage.answers(QUESTIONS, Split.CALIB), calib)), consistency)

@@ -7,7 +7,7 @@ sets. Thresholds of the policy are tuned on the whole calibration split, in expe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from verdict.base.artifacts import content_hash
 from verdict.base.labels import Split
 from verdict.base.params import ForeignParams, PolicyParams
 from verdict.decide import signals as known_signals
-from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
+from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
 from verdict.decide.guarantee import Kept
 from verdict.decide.log.explain import explain_item
@@ -101,11 +101,11 @@ class Evidence:
 
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
-        table, names = self.table[rows].reset_index(drop=True), ("probs", "sets", "score", "forced")
-        given = [name for name in (*names, "consistency", "foreign") if getattr(self, name) is not None]
+        table = self.table[rows].reset_index(drop=True)
+        names = ("probs", "sets", "score", "forced", "consistency", "foreign")
+        taken = {name: found[rows] for name in names if (found := getattr(self, name)) is not None}
         signals = {name: signal[rows] for name, signal in self.signals.items()}
-        table = table if split is None else table.assign(split=split)
-        return replace(self, table=table, signals=signals, **{name: getattr(self, name)[rows] for name in given})
+        return replace(self, table=table if split is None else table.assign(split=split), signals=signals, **taken)
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
@@ -137,9 +137,8 @@ def read_evidence(
     """
     table = tables[calibrated.seed]
     probs, sets, signals = calibrated.signals(tables, view_logits)
-    strange = {} if limits is None else {"foreign": foreign, "tau_pair": limits.pair}
-    if limits is not None and batch is not None:
-        strange["is_batch_foreign"] = batch <= limits.batch
+    is_batch_foreign = limits is not None and batch is not None and batch <= limits.batch
+    strange = {"foreign": foreign, "tau_pair": limits and limits.pair, "is_batch_foreign": is_batch_foreign}
     forced = force(signals, ~sets.any(axis=1), tau_critical=critical_floor, **strange)
     return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency, foreign, batch)
 
@@ -149,14 +148,16 @@ def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) ->
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
     limits, own, views = stage.params.policy.foreign, tables[kept.seed], stage.answers(VIEWS, split)
     known = None if limits is None or own.empty else strangeness(stage, split, own, calibrated)
+    asked = stage.answers(QUESTIONS, split)
     return read_evidence(
         tables,
         calibrated,
         critical_floor=stage.params.policy.critical_floor,
         view_logits=None if views is None else logits_of_views(views, own),
-        consistency=_consistency(stage, split, own, calibrated),
+        consistency=pair_consistency(stage, asked, own, calibrated) if asked is not None and len(asked) else None,
         limits=limits,
-        **({} if known is None else {"foreign": known.pairs, "batch": known.batch}),
+        foreign=known and known.pairs,
+        batch=known and known.batch,
     )
 
 
@@ -222,15 +223,6 @@ def _is_tuning(stage: Stage, table: pd.DataFrame) -> np.ndarray:
     if "is_tuning" not in pairs:
         return np.zeros(len(table), dtype=bool)
     return table["pair_id"].isin(pairs.loc[pairs["is_tuning"], "pair_id"]).to_numpy()
-
-
-def _consistency(stage: Stage, split: str, table: pd.DataFrame, calibrated: Calibrated) -> np.ndarray | None:
-    """Consistency of each pair of a table; None where no question was asked."""
-    asked = stage.answers(QUESTIONS, split)
-    if asked is None or not len(asked):
-        return None
-    usual = usual_consistency(stage, str(table["trial"].iloc[0]), calibrated)
-    return pair_consistency(asked, table, calibrated.temperature, stage.classes, usual=usual)
 
 
 def people_of(stage: Stage, tuning: pd.DataFrame, *splits: str, clarify_accuracy: float | None = None) -> People:
@@ -305,8 +297,7 @@ def decide_batch(
 
     Hashes name the model (its weights, or saved logits) and the parameters that this stage depends on.
     """
-    table, model_hash = evidence.table, _model_hash(stage, kept)
-    ids = table["pair_id"].to_numpy()
+    table, model_hash, ids = evidence.table, _model_hash(stage, kept), evidence.table["pair_id"].to_numpy()
     params_hash = content_hash(resolved(stage.all_params, stage.name))
     decision = decide(evidence.score, policy, forced=evidence.forced)
     asked = people.ask(ids, evidence.y_true, evidence.probs)
@@ -339,16 +330,9 @@ def decide_batch(
 
 def told_promise(promised: Kept, classes: Sequence[str]) -> dict[str, object]:
     """What was promised and on how much it rests, as the log holds it."""
-    promise = promised.promise
-    return {
-        "error": promise.error,
-        "confidence": promise.confidence,
-        "error_by_class": {classes[k]: limit for k, limit in (promise.error_by_class or {}).items()},
-        "method": promised.method,
-        "n_rows": promised.n_rows,
-        "n_groups": promised.n_groups,
-        "is_kept": len(promised.thresholds) > 0,
-    }
+    told = {name: getattr(promised, name) for name in ("method", "n_rows", "n_groups")}
+    by_class = {classes[k]: limit for k, limit in (promised.promise.error_by_class or {}).items()}
+    return {**asdict(promised.promise), **told, "error_by_class": by_class, "is_kept": len(promised.thresholds) > 0}
 
 
 def _model_hash(stage: Stage, kept: Selection) -> str:

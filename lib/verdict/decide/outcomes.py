@@ -55,9 +55,10 @@ class Case:
     def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
 
-        `decision` (n,); `draws`: over the groups of these pairs.
+        `decision` (n,), or shares (3,) of branches for every pair; `draws`: over the groups of these pairs.
         """
-        columns = [realised(table, decision) for table in (self.outcomes.cost, self.outcomes.error)]
+        tables = self.outcomes.cost, self.outcomes.error
+        columns = [table @ decision if decision.dtype.kind == "f" else realised(table, decision) for table in tables]
         spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
         if self.is_simulated and (decision == Decision.HUMAN).all():
             # Not estimated: nothing is left of the model, and the parameters say what people do.
@@ -174,10 +175,10 @@ def compare_policies(
         decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
-    rows = [_compared(name, test, decision, decisions["policy"], draws) for name, decision in decisions.items()]
-    rows.append(_random(test, decisions["policy"], draws))
-    rows.append(_compared("oracle", test, test.outcomes.cost.argmin(axis=1), decisions["policy"], draws))
-    return pd.DataFrame(rows)
+    shares = _shares(decisions["policy"])
+    decisions["random"] = decisions["policy"] if shares.max() == 1 else shares
+    decisions["oracle"] = test.outcomes.cost.argmin(axis=1)
+    return pd.DataFrame([_compared(name, test, one, decisions["policy"], draws) for name, one in decisions.items()])
 
 
 def _without_questions(calib: Case, test: Case, tau_critical: Floors) -> np.ndarray:
@@ -187,32 +188,16 @@ def _without_questions(calib: Case, test: Case, tau_critical: Floors) -> np.ndar
     return test.decide(replace(policy, t_clarify=policy.t_auto))
 
 
-def _compared(
-    name: str, test: Case, decision: np.ndarray, of_policy: np.ndarray, draws: Resampler
-) -> dict[str, object]:
-    cost, error = test.means(decision, draws)
-    gap = realised(test.outcomes.cost, decision) - realised(test.outcomes.cost, of_policy)
-    difference = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
-    if name == "policy":
-        difference = Interval(0.0)
-    return _row(name, cost, difference, error, _shares(decision))
-
-
-def _random(test: Case, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
-    """The policy's shares dealt at random, in expectation over the deals."""
-    shares = _shares(of_policy)
-    if shares.max() == 1:
-        return _compared("random", test, of_policy, of_policy, draws)
-    outcomes = test.outcomes
-    costs, errors = outcomes.cost @ shares, outcomes.error @ shares
-    gaps = costs - realised(outcomes.cost, of_policy)
-    spans = [(0.0, outcomes.dearest), (-outcomes.dearest, outcomes.dearest), (0.0, 1.0)]
-    cost, difference, error = draws.means(np.column_stack([costs, gaps, errors]), spans)
-    return _row("random", cost, difference, error, shares)
-
-
-def _row(name: str, cost: Interval, difference: Interval, error: Interval, shares: np.ndarray) -> dict[str, object]:
+def _compared(name: str, test: Case, taken: np.ndarray, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
+    """A row of `compare_policies`; `taken`: decisions (n,), or the shares (3,) that are dealt at random, in expectation
+    over the deals.
+    """
+    outcomes, is_dealt = test.outcomes, taken.dtype.kind == "f"
+    cost, error = test.means(taken, draws)
+    gap = (outcomes.cost @ taken if is_dealt else realised(outcomes.cost, taken)) - realised(outcomes.cost, of_policy)
+    difference = Interval(0.0) if name == "policy" else draws.mean(gap, span=(-outcomes.dearest, outcomes.dearest))
     estimates = bounded({"cost": cost, "difference": difference, "accuracy": complement(error)})
+    shares = taken if is_dealt else _shares(taken)
     return {"policy": name, **estimates, **{branch.text: float(shares[branch]) for branch in Decision}}
 
 

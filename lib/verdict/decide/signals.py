@@ -78,8 +78,6 @@ def consistency_by_pair(
     `predicted` (n,): the class that each pair is given. Returns (n,) in [0, 1]: NaN for a pair without a question
     whose answer its class determines.
     """
-    if place.size and (place.min() < 0 or place.max() >= len(predicted)):
-        raise ValueError(f"questions are about pairs 0..{len(predicted) - 1}, got {place.min()} to {place.max()}")
     wanted = expected[np.arange(len(place)), predicted[place]]
     known = ~np.isnan(wanted)
     agreement = np.where(wanted == 1, prob_yes, 1 - prob_yes)

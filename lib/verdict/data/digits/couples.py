@@ -140,10 +140,8 @@ def _draw_all(
     for form, quota in quotas.items():
         here = np.flatnonzero(forms == form)
         if limits[here].sum() < quota:
-            raise ValueError(
-                f"{quota} uses of the form {form!r} are wanted but the scenes allow {limits[here].sum()}; "
-                "use more scenes (fewer pairs per scene) or fewer pairs"
-            )
+            what = f"{quota} uses of the form {form!r} are wanted but the scenes allow {limits[here].sum()}"
+            raise ValueError(f"{what}; use more scenes (fewer pairs per scene) or fewer pairs")
         while (missing := quota - counts[here].sum()) > 0:
             chances = np.where(counts[here] < limits[here], weights[here], 0.0)
             drawn = rng.multinomial(missing, chances / chances.sum())

@@ -27,21 +27,16 @@ FONTS = (
     *("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSans-Oblique.ttf", "DejaVuSerif.ttf", "DejaVuSerif-Bold.ttf"),
     *("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "STIXGeneralBol.ttf"),
 )
+
+
+def _rows(name: str) -> tuple[dict[str, str], ...]:
+    text = Path(__file__).with_name(name).read_text(encoding="utf-8")
+    return tuple(csv.DictReader(text.splitlines()))
+
+
 # Ten scenes written out, four cells to a row: colour initial and digit. Written out rather than drawn from a seed,
 # because the hand-written labels must outlive changes of NumPy's random streams.
-HAND_SCENES = (
-    ".. r7 .. .. | b3 .. .. r7 | .. .. g5 .. | .. .. .. b3",
-    "y0 .. .. y0 | .. y0 .. .. | .. .. .. .. | p4 .. .. g4",
-    ".. .. .. .. | .. g2 g2 .. | .. g2 r9 .. | .. .. .. ..",
-    "p8 .. .. .. | .. .. .. b1 | .. .. .. .. | .. y6 .. ..",
-    "r1 r2 .. r3 | .. .. .. .. | b1 .. b2 .. | .. .. .. b3",
-    ".. .. b9 .. | .. .. b9 .. | .. .. b9 .. | r9 .. .. ..",
-    "g7 .. .. g7 | .. .. .. .. | .. p5 .. .. | g7 .. .. g7",
-    ".. y4 .. .. | r0 .. .. y8 | .. .. p8 .. | r4 .. y0 ..",
-    ".. .. .. .. | .. .. .. .. | r6 .. .. p2 | .. b6 g6 ..",
-    "p3 .. p3 .. | .. y5 .. .. | y5 .. p3 .. | .. .. y5 p1",
-)
-HAND_FILE = "independent_hand.csv"
+HAND_SCENES = tuple(row["scene"] for row in _rows("independent_scenes.csv"))
 # Fewer digits than a scene can hold: counting up to eight takes longer to learn than a laptop's minutes.
 N_DIGITS = (2, 6)
 
@@ -136,8 +131,7 @@ def hand_rows() -> tuple[dict[str, str], ...]:
     the grammar, or several joined by " & ", that is true of the scene exactly if the hypothesis is, "" if there is
     none.
     """
-    text = (Path(__file__).parent / HAND_FILE).read_text(encoding="utf-8")
-    return tuple(csv.DictReader(text.splitlines()))
+    return _rows("independent_hand.csv")
 
 
 def hand_written() -> tuple[pd.DataFrame, np.ndarray]:

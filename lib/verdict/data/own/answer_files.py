@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,8 @@ from verdict.base.files.kinds import MAX_HEAD, PICKLE, kind_of
 from verdict.base.files.tables import Table, column_key, find_columns, read_table
 from verdict.base.labels import class_names
 from verdict.base.refusals import counted, listed, naming
-from verdict.data.own.answers import (
-    LOG_PROBS,
-    LOGITS,
-    MAX_LOGIT,
-    PROBS,
-    Form,
-    Said,
-    class_columns,
-    find_form,
-    made_of,
-    numbers_of,
-    said,
-    with_other,
-)
+from verdict.data.own import answers
+from verdict.data.own.answers import LOG_PROBS, LOGITS, PROBS, Form, Said
 from verdict.stats.scores import check_logits, looks_small
 
 MAX_BYTES = 2_000_000_000
@@ -101,13 +89,12 @@ def of_table(table: Table, how: How) -> Saved:
             form = Form(LOG_PROBS, (), how.classes, how.smallest)
             found = Said(np.zeros((len(table.lines), len(how.classes))), {})
         else:
-            form = find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
+            form = answers.find_form(table.names, how.classes, kind=how.kind, smallest=how.smallest)
             is_text = len(form.columns) != len(how.classes)
             columns = {name: table.column(name) for name in form.names} if is_text else _with_points(table, form.names)
-            found = said(form, columns, table.place)
-        if form.kind == LOGITS:
-            found = replace(found, logits=_checked(found.logits, how, table.place))
-        human = class_columns(table.names, HUMAN_PREFIXES, how.classes)
+            found = answers.said(form, columns, table.place)
+            _refuse_other_scales(form, found.logits, how)
+        human = answers.class_columns(table.names, HUMAN_PREFIXES, how.classes)
         if "" in human:
             raise ValueError(f"people's answers need a column for each class, found only {max(human)!r}")
     label = find_columns(table, ALIASES, ()).get("label")
@@ -128,7 +115,7 @@ def _numbers(table: Table, names: Sequence[str], *, may_lack: bool = False) -> n
     def place(row: int) -> str:
         return f"{table.path}, {table.place(row)}"
 
-    return np.column_stack([numbers_of(cells[name], name, place, may_lack=may_lack) for name in names])
+    return np.column_stack([answers.numbers_of(cells[name], name, place, may_lack=may_lack) for name in names])
 
 
 def _of_arrays(path: Path, arrays: dict[str, np.ndarray], how: How) -> Saved:
@@ -138,45 +125,42 @@ def _of_arrays(path: Path, arrays: dict[str, np.ndarray], how: How) -> Saved:
     name, kind = next(iter(kinds.items()))
     form = Form(kind, (name,), how.classes, how.smallest, others=tuple(list(kinds)[1:]))
     with naming(path):
-        found = made_of(form, _matrix(arrays[name], name, how, counted), counted)
+        found = answers.made_of(form, _matrix(arrays[name], name, how), counted)
+        _refuse_other_scales(form, found.logits, how)
     rest = {other: array for other, array in arrays.items() if other != name}
     return Saved(path, found, form, str(arrays[name].dtype), rest)
 
 
-def _matrix(values: np.ndarray, name: str, how: How, place: Any) -> np.ndarray:
+def _matrix(values: np.ndarray, name: str, how: How) -> np.ndarray:
     """An array as float64 (n, K): of two classes one column is enough, as in `answers`."""
     n_classes, kind = len(how.classes), ARRAYS[name]
     is_number = values.dtype.kind in "fiu"
     if is_number and n_classes == 2 and values.size and (values.ndim == 1 or values.shape[1:] == (1,)):
-        return with_other(kind, values.ravel().astype(np.float64), 1 if how.classes == class_names() else 0)
+        return answers.with_other(kind, values.ravel().astype(np.float64), 1 if how.classes == class_names() else 0)
     if not is_number or values.ndim != 2 or not values.size or values.shape[1] < 2:
         wanted = f"have shape (n, {n_classes})" if is_number else "be numbers"
         raise ValueError(f"{name} must {wanted}, got {values.dtype} of shape {values.shape}")
     if values.shape[1] != n_classes:
         raise ValueError(f"{name} have {values.shape[1]} columns for {n_classes} class names")
-    return _checked(values, how, place) if kind == LOGITS else values.astype(np.float64)
+    return values.astype(np.float64)
 
 
-def _checked(values: np.ndarray, how: How, place: Any) -> np.ndarray:
+def _refuse_other_scales(form: Form, values: np.ndarray, how: How) -> None:
     """Refuse logits, (n, K), that all together look like something else."""
-    if not (is_finite := np.isfinite(values).all(axis=1)).all():
-        n, first = int((~is_finite).sum()), int(is_finite.argmin())
-        raise ValueError(f"logits must be finite; {n} of {len(values)} rows are not, the first is {place(first)}")
-    total = values.sum(axis=1, dtype=np.float64)
+    if form.kind != LOGITS:
+        return
+    is_exact = ((values == 0) | (values == 1)).any(axis=1)
+    if not is_exact.all() and (answers.look_like_probs(values) | is_exact).all():
+        raise ValueError(f"expected logits, got probabilities: {answers.PROBS_AS_LOGITS}")
+    total = values.sum(axis=1)
     if values.min() >= 0 and np.abs(total - 1).max() > 1e-5 and np.ptp(total) <= 0.05 * total.mean():
         raise ValueError(
             f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
             "shares or rounded probabilities; call them probs"
         )
     logits = check_logits(values, allow_small=how.allow_small)
-    if (largest := np.abs(logits).max()) > MAX_LOGIT:
-        raise ValueError(
-            f"expected logits, got values up to {largest:.3g}: beyond {MAX_LOGIT:g} a softmax gives 0 and 1; divide "
-            "all of them, in every file, by one number, which changes the fitted temperature alone"
-        )
     if not how.allow_small and logits.any(axis=0).all() and np.abs(logits).max() <= 1:
         raise ValueError(f"expected logits, {looks_small(logits)}; set allow_small if they are logits")
-    return logits
 
 
 def read_numbers(path: Path, class_names: Sequence[str]) -> tuple[np.ndarray, Table | None]:

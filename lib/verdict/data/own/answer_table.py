@@ -18,19 +18,11 @@ from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.parameter_files import nearest
 from verdict.base.params import AnswersParams
 from verdict.base.refusals import first_of, listed, naming, shown
+from verdict.data.own import recorded
 from verdict.data.own.answer_files import HUMAN, MAX_BYTES, How, Saved, of_table
 from verdict.data.own.answers import ANSWER, LOG_PROBS, Form, made_of, word_ids, worth_of
 from verdict.data.own.pair_file import ALIASES, DATE
-from verdict.data.own.recorded import (
-    Recorded,
-    RecordedSet,
-    check_counts,
-    of_saved,
-    predictions_of,
-    read_features,
-    refuse_too_little,
-    with_tuning,
-)
+from verdict.data.own.recorded import Recorded, RecordedSet
 from verdict.data.pairs import make_pair_id, refuse_shared, text_problems
 from verdict.data.splits import carve_split, merge_groups, split_groups
 
@@ -63,7 +55,7 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
         table, How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
     )
     counts, is_bare = saved.arrays.pop(HUMAN, None), saved.form.kind == ANSWER
-    read = of_saved(saved)
+    read = recorded.of_saved(saved)
     facts = _facts(read, saved, table)
     if unread := sorted(set(params.columns) & set(facts["ignored"].split(", "))):
         known = [name for names in COLUMNS.values() for name in names]
@@ -71,23 +63,24 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
         raise ValueError(f"{path}: {what}; what the model said is read from {saved.form.names}")
     if facts.get("n_undecided") == facts["rows"]:
         raise ValueError(f"{path}: no row says anything of {listed(list(classes))}, in {saved.form.names}")
-    rows = _rows(table, read.y_true, counts, classes)
+    called = {ours: params.columns.get(name, name) for ours, name in find_columns(table, COLUMNS, ()).items()}
+    rows = _rows(table, read.y_true, counts, classes, called)
     if params.model.hub and "hypothesis" not in rows:
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
     pairs, left_out = _split(_grouped(parts[0], images), params, path, seed, is_bare=is_bare)
     for split in USED[:2]:
-        refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
+        recorded.refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
     for column in ("group_id", "image_id"):
-        refuse_shared(pairs, column, str(path), pairs["place"].tolist())
+        refuse_shared(pairs, column, str(path), pairs["place"].tolist(), noun=called.get(column))
     with naming(path):
-        pairs = with_tuning(pairs, classes, params.tuning_share, seed)
+        pairs = recorded.with_tuning(pairs, classes, params.tuning_share, seed)
     if ask is not None and params.model.hub:
         read = _asked(read, pairs, images, params, ask)
     features = None
     if params.features:
-        features = read_features(paths.needed(params.features, "data.answers.features"), pairs)
+        features = recorded.read_features(paths.needed(params.features, "data.answers.features"), pairs)
     facts |= _facts(read, saved, table) | left_out
     if n_others := len(rows) - sum(map(len, parts)):
         facts["left_out_models"] = n_others
@@ -100,7 +93,9 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     return RecordedSet(pairs, predictions.reset_index(drop=True), files, images, features)
 
 
-def _rows(table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str]) -> pd.DataFrame:
+def _rows(
+    table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str], called: Mapping[str, str]
+) -> pd.DataFrame:
     """The table's rows by our names, with line, place, label and, where somebody was asked, votes_<class>."""
     columns = {ours: table.column(name) for ours, name in find_columns(table, COLUMNS, ()).items()}
     rows = pd.DataFrame(columns, index=range(len(table.lines)), dtype="str")
@@ -111,7 +106,7 @@ def _rows(table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: 
     if counts is not None:
         votes = _checked(counts, rows, y_true, table.path)
         rows = pd.concat([rows, pd.DataFrame(votes, rows.index, vote_columns(classes))], axis=1)
-    return _identified(rows, table.path)
+    return _identified(rows, table.path, called)
 
 
 def _predicted(part: pd.DataFrame, pairs: pd.DataFrame, read: Recorded, k: int, is_bare: bool) -> pd.DataFrame:
@@ -121,7 +116,7 @@ def _predicted(part: pd.DataFrame, pairs: pd.DataFrame, read: Recorded, k: int, 
     if is_bare:
         tells = (pairs["split"] == str(Split.VAL)).to_numpy()
         logits = logits * worth_of(logits[tells], y_true[tells])
-    return predictions_of(pairs, y_true, logits, k)
+    return recorded.predictions_of(pairs, y_true, logits, k)
 
 
 def _asked(
@@ -167,16 +162,16 @@ def _checked(counts: np.ndarray, rows: pd.DataFrame, y_true: np.ndarray, path: P
     asked = ~np.isnan(counts).all(axis=1)
     places = rows["place"][asked].tolist()
     with naming(path):
-        counts[asked] = check_counts(counts[asked], y_true[asked], counts.shape[1], places.__getitem__)
+        counts[asked] = recorded.check_counts(counts[asked], y_true[asked], counts.shape[1], places.__getitem__)
     return counts
 
 
-def _identified(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _identified(rows: pd.DataFrame, path: Path, called: Mapping[str, str]) -> pd.DataFrame:
     """The rows with hypothesis (of a question, that and the answer that it is about), pair_id and image_id."""
     if "hypothesis" not in rows and "question" in rows:
         answers = rows.get("answer", "")
         rows = rows.assign(hypothesis=(rows["question"] + " " + answers).str.strip())
-    problems = text_problems(rows.drop(columns="split", errors="ignore"))
+    problems = text_problems(rows.drop(columns="split", errors="ignore"), called)
     if faults := [f"{rows['place'][row]}: {cause}" for row, cause in problems]:
         raise ValueError(f"{path}: {first_of(faults)}")
     if "pair_id" not in rows:

@@ -15,12 +15,11 @@ about yes, or the second of two named classes.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ TOTAL = ("n_samples", "n", "k")
 # Words of sentences' classes; of 0 and 1 people mean the opposite of each other.
 WORDS = {"yes": 0, "true": 0, "entailed": 0, "no": 1, "false": 1, "contradicted": 1}
 MAX_LOGIT = 1e4
+PROBS_AS_LOGITS = "logits strictly between 0 and 1 that sum to 1 are probabilities; call them prob_<class>"
 SMALLEST = 1e-12
 # A bare answer that is right no more often than chance is still the model's answer.
 LEAST_WORTH = 1e-3
@@ -89,12 +89,7 @@ class Said:
 
     logits: np.ndarray
     counts: dict[str, int]
-    sd: np.ndarray | None = field(default=None)
-
-
-def numbered(row: int) -> str:
-    """A row as messages name it where nobody says better."""
-    return f"row {row + 1}"
+    sd: np.ndarray | None = None
 
 
 def word_ids(classes: Sequence[str]) -> dict[str, int]:
@@ -129,7 +124,7 @@ def class_columns(names: Sequence[str], prefixes: Sequence[str], classes: Sequen
             return tuple(by_class.get(k, "") for k in range(len(classes)))
         if own or (rests and prefix == "logit"):
             raise ValueError(
-                f"the columns {listed(list(rests))} are not {prefix}_<class> for each of {listed(list(classes))}"
+                f"the columns {listed(list(rests))} are not {prefix}_<class> for each of {listed(classes)}"
             )
     return ()
 
@@ -161,7 +156,7 @@ def find_form(names: Sequence[str], classes: Sequence[str], *, kind: str = "", s
     return Form(form, found[form], tuple(classes), smallest, total, tuple(other for other in found if other != form))
 
 
-def said(form: Form, columns: Mapping[str, ArrayLike], place: Place = numbered) -> Said:
+def said(form: Form, columns: Mapping[str, ArrayLike], place: Place) -> Said:
     """Logits of some rows, by columns of numbers or text of equal length, (n,) each; ValueError names row (as `place`
     does), column and cause.
 
@@ -181,7 +176,7 @@ def said(form: Form, columns: Mapping[str, ArrayLike], place: Place = numbered) 
     return made_of(form, values, place)
 
 
-def made_of(form: Form, values: Any, place: Place = numbered) -> Said:
+def made_of(form: Form, values: Any, place: Place) -> Said:
     """As `said`, of numbers (n, K) in the order of the classes, which a form with its own columns holds."""
     return MAKERS[form.kind](form, values, place)
 
@@ -196,42 +191,45 @@ def with_other(kind: str, values: np.ndarray, other: int) -> np.ndarray:
     return np.column_stack([rest, values] if other == 0 else [values, rest])
 
 
-def numbers_of(cells: ArrayLike, name: str, place: Place = numbered, *, may_lack: bool = False) -> np.ndarray:
+def numbers_of(cells: ArrayLike, name: str, place: Place, *, may_lack: bool = False) -> np.ndarray:
     """A column as float64 (n,), NaN where it is empty and may be."""
     if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiub":
         return cells.astype(np.float64)
     texts = ["" if cell is None else str(cell).strip() for cell in cells]
-    joined = "".join(texts)
-    if joined.isascii() and "_" not in joined and all(texts):
-        with contextlib.suppress(ValueError):
-            return np.array(list(map(float, texts)))
-    numbers = np.empty(len(texts))
+    numbers = np.full(len(texts), np.nan)
     for row, text in enumerate(texts):
+        if not text and may_lack:
+            continue
         try:
             # Python reads 1_5 as 15, and digits of any script: no table means that.
             numbers[row] = float(text if text.isascii() and "_" not in text else "")
         except ValueError:
-            if not text and may_lack:
-                numbers[row] = np.nan
-                continue
             what = "is empty" if not text else f"{shown(text)} is not a number"
             raise ValueError(f"{place(row)}, column {name!r}: {what}") from None
     return numbers
 
 
-def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
+def refuse_rows(bad: np.ndarray, place: Place, cause: str, columns: Sequence[str] = ()) -> None:
     """Refuse rows, (n,) bool, with their number and the first of them."""
     if bad.any():
-        first = int(bad.argmax())
-        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(first)}"
-        raise ValueError(f"{cause} ({where}; columns {listed([name for name in form.columns if name])})")
+        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(int(bad.argmax()))}"
+        raise ValueError(f"{cause} ({where}{f'; columns {listed(columns)}' if columns else ''})")
+
+
+def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
+    refuse_rows(bad, place, cause, [name for name in form.columns if name])
+
+
+def look_like_probs(values: np.ndarray) -> np.ndarray:
+    """Which rows (n,) of logits lie strictly between 0 and 1 and sum to 1 within 1e-6."""
+    return ((values > 0) & (values < 1)).all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= 1e-6)
 
 
 def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:
     _refuse(form, ~np.isfinite(values).all(axis=1), place, "logits must be finite")
-    _refuse(
-        form, np.abs(values).max(axis=1) > MAX_LOGIT, place, f"logits beyond {MAX_LOGIT:g}: a softmax gives 0 and 1"
-    )
+    hint = "divide all of them, those that calibrate too, by one number, which changes the fitted temperature alone"
+    is_large = np.abs(values).max(axis=1) > MAX_LOGIT
+    _refuse(form, is_large, place, f"logits beyond {MAX_LOGIT:g}: a softmax gives 0 and 1; {hint}")
     return _made(values, {})
 
 
@@ -314,7 +312,8 @@ def _class_of(word: Any, ids: Mapping[str, int], form: Form, place: Place, row: 
     found = token_class(str(word), ids)
     if found is None:
         where = f"{place(row)}, column {form.columns[0]!r}"
-        raise ValueError(f"{where}: the answer {shown(word)} is none of {listed(list(ids))}")
+        way_on = "; take it out of the row, and its other answers are counted" if form.kind == SAMPLES else ""
+        raise ValueError(f"{where}: the answer {shown(word)} is none of {listed(ids)}{way_on}")
     return found
 
 
@@ -358,7 +357,9 @@ def _parsed(cell: Any, place: Place, row: int, form: Form) -> Any:
     try:
         return json.loads(cell)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place(row)}, column {form.columns[0]!r}: {shown(cell)} is not JSON: {error}") from None
+        # Its own line is line 1 of the cell.
+        cause = getattr(error, "msg", error)
+        raise ValueError(f"{place(row)}, column {form.columns[0]!r}: {shown(cell)} is not JSON: {cause}") from None
 
 
 def _of_top(form: Form, values: tuple[np.ndarray, np.ndarray], place: Place) -> Said:

@@ -66,7 +66,8 @@ def read(
         if not fractions:
             raise ValueError(f"{table}: there is no split column, and no fractions are given to split by")
         pairs["split"] = split_groups(pairs["group_id"], fractions, seed)
-    check_pairs(pairs, source=str(table), labelled=labelled, lines=pairs["line"].tolist())
+    called = {"group_id": f"the group of {file.called['image_id']}", **file.called}
+    check_pairs(pairs, source=str(table), lines=pairs["line"].tolist(), called=called)
     facts: dict[str, int | float | str] = {
         "rows_read": len(rows),
         "rows_left_out_without_image": len(rows) - len(pairs),

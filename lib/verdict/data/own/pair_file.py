@@ -32,11 +32,12 @@ WORDS = ({"yes": YES, "no": NO}, {"true": YES, "false": NO}, {"entailed": YES, "
 @dataclass(frozen=True)
 class PairFile:
     """A table as it was read: text columns under our names (image_id, hypothesis, and those of label, split,
-    group_id, premise, family and date that the file has) and `line`, on which each row begins; columns that were not
-    used; and how labels and splits were read where they have other names.
+    group_id, premise, family and date that the file has) and `line`, on which each row begins; what these columns are
+    called in the file; columns that were not used; and how labels and splits were read where they have other names.
     """
 
     rows: pd.DataFrame
+    called: dict[str, str]
     ignored: tuple[str, ...]
     facts: dict[str, int | str]
 
@@ -74,7 +75,7 @@ def read_pair_file(
         rows["split"] = _parsed(rows, "split", lambda text: Split.parse(text).value, table)
         renamed = {f"{old} = {new}" for old, new in zip(written, rows["split"], strict=True) if old.lower() != new}
         facts |= {"splits_read_as": ", ".join(sorted(renamed))} if renamed else {}
-    return PairFile(rows, tuple(name for name in table.names if name not in columns.values()), facts)
+    return PairFile(rows, columns, tuple(name for name in table.names if name not in columns.values()), facts)
 
 
 def _label_words(cells: pd.Series, stated: dict[str, str], table: Table) -> tuple[dict[str, str], dict[str, str]]:
@@ -85,11 +86,9 @@ def _label_words(cells: pd.Series, stated: dict[str, str], table: Table) -> tupl
     if meaning:
         return meaning, {"labels_read_as": ", ".join(f"{word} = {name}" for word, name in meaning.items())}
     if words <= {"0", "1", "0.0", "1.0"}:
-        example = f'{{"1": {YES}, "0": {NO}}}'
-        raise ValueError(
-            f"{table.path}: the labels are {sorted(words)}, which some read as entailment first and some last; say "
-            f"which is which in data.csv.labels, for example {example}"
-        )
+        what = f"the labels are {sorted(words)}, which some read as entailment first and some last"
+        example = f'in data.csv.labels, for example {{"1": {YES}, "0": {NO}}}'
+        raise ValueError(f"{table.path}: {what}; say which is which {example}")
     return {name: name for name in class_names()}, {}
 
 

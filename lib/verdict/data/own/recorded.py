@@ -18,18 +18,9 @@ from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
 from verdict.base.refusals import counted, listed, naming, shown
-from verdict.data.own.answer_files import (
-    FEATURES,
-    HUMAN,
-    LABELS,
-    How,
-    Saved,
-    missing,
-    read_arrays,
-    read_numbers,
-    read_saved,
-)
-from verdict.data.own.answers import word_ids
+from verdict.data.own import answer_files
+from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved
+from verdict.data.own.answers import refuse_rows, word_ids
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
 
@@ -143,7 +134,7 @@ def read_file(path: Path, class_names: Sequence[str], *, group: str = "", allow_
     [-1, 1] are meant; otherwise they are taken for cosines. ValueError names the file for whatever cannot be read, for
     shapes or labels that do not fit, and for features without a direction.
     """
-    return of_saved(read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
+    return of_saved(answer_files.read_saved(path, How(tuple(class_names), allow_small=allow_small)), group=group)
 
 
 def of_saved(saved: Saved, *, group: str = "") -> Recorded:
@@ -155,11 +146,8 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
         y_true = _class_ids(_wanted(arrays, LABELS), len(logits), class_names, saved)
         human = check_counts(arrays[HUMAN], y_true, len(class_names), saved.place) if HUMAN in arrays else None
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
-        features = (
-            _features(arrays[FEATURES], len(logits), saved.place)
-            if saved.table is None and FEATURES in arrays
-            else None
-        )
+        has_features = saved.table is None and FEATURES in arrays
+        features = _features(arrays[FEATURES], len(logits), saved.place) if has_features else None
     facts: dict[str, str | int | float] = {
         "file": saved.path.name,
         "rows": len(logits),
@@ -180,7 +168,7 @@ def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> n
     """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
     names the file.
     """
-    counts, table = read_numbers(path, class_names)
+    counts, table = answer_files.read_numbers(path, class_names)
     with naming(path):
         return check_counts(counts, y_true, len(class_names), table.place if table else counted)
 
@@ -193,32 +181,22 @@ def check_counts(counts: np.ndarray, y_true: np.ndarray, n_classes: int, place: 
         raise ValueError(f"people's answers must be counts: whole numbers, got {counts.dtype}")
     counts = counts.astype(np.float64)
     if np.isfinite(counts).all() and np.abs(counts.sum(axis=1) - 1).max() < 1e-3 and (counts % 1).any():
-        raise ValueError(
-            "people's answers must be counts, got shares that sum to 1 (as cifar10h-probs.npy holds): how many people "
-            "there were is needed too, which a file of counts says (cifar10h-counts.npy)"
-        )
+        what = "people's answers must be counts, as in cifar10h-counts.npy, got shares that sum to 1"
+        raise ValueError(f"{what}, which do not say how many people there were")
     is_count = np.isfinite(counts) & (counts >= 0) & (counts == np.floor(counts))
-    if (bad := np.flatnonzero(~is_count.all(axis=1))).size:
-        raise ValueError(
-            f"people's answers must be counts: whole numbers, none below 0; {bad.size} rows have others, the first is "
-            f"{place(bad[0])}"
-        )
-    if (silent := np.flatnonzero(counts.sum(axis=1) == 0)).size:
-        raise ValueError(f"{silent.size} rows have no answer of anybody, the first is {place(silent[0])}")
+    refuse_rows(~is_count.all(axis=1), place, "people's answers must be counts: whole numbers, none below 0")
+    refuse_rows(counts.sum(axis=1) == 0, place, "rows have no answer of anybody")
     right = (counts[np.arange(len(y_true)), y_true] / counts.sum(axis=1)).mean()
     if right <= 1 / n_classes:
-        raise ValueError(
-            f"people's answers agree with {right:.1%} of the labels, no better than chance: are the rows in one order?"
-        )
+        what = f"people's answers agree with {right:.1%} of the labels, no better than chance"
+        raise ValueError(f"{what}: are the rows in one order?")
     return counts
 
 
 def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Saved) -> np.ndarray:
     """Class ids of names or ids; names decide where every label is one, in any case where that is unambiguous."""
     if labels.ndim == 2 and labels.shape[1] > 1:
-        raise ValueError(
-            f"labels must be class ids (n,), got shape {labels.shape}; of one-hot rows save labels.argmax(axis=1)"
-        )
+        raise ValueError(f"labels must be class ids (n,), got shape {labels.shape}; of one-hot rows save the argmax")
     labels, last = labels.ravel(), len(class_names) - 1
     if labels.dtype.kind in "US" and len(labels) == n:
         labels = _ids_of_words(labels.astype(str), class_names, saved.place)
@@ -226,15 +204,10 @@ def _class_ids(labels: np.ndarray, n: int, class_names: Sequence[str], saved: Sa
         labels = labels.astype(np.int64)
     if labels.dtype.kind in "iu" and len(labels) == n:
         if labels.min() == 1 and labels.max() == last + 1:
-            raise ValueError(
-                f"labels run from 1 to {last + 1}, and class ids count from 0 to {last}: subtract 1, or write the "
-                "names of the classes"
-            )
-        if (outside := np.flatnonzero((labels < 0) | (labels > last))).size:
-            raise ValueError(
-                f"labels must lie in 0 … {last}, got {labels.min()} … {labels.max()}; the first outside is in "
-                f"{saved.place(int(outside[0]))}"
-            )
+            what = f"labels run from 1 to {last + 1}, and class ids count from 0 to {last}"
+            raise ValueError(f"{what}: subtract 1, or write the names of the classes")
+        what = f"labels must lie in 0 … {last}, got {labels.min()} … {labels.max()}"
+        refuse_rows((labels < 0) | (labels > last), saved.place, what)
     return check_labels(labels, n, len(class_names))
 
 
@@ -252,9 +225,8 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
         unread = [row for row, fits in enumerate(is_number) if not fits]
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
         hint = "" if words[row] else " (it is empty)"
-        raise ValueError(
-            f"{place(row)}: label {shown(str(words[row]))}{hint} is no class id and not one of {listed(class_names)}"
-        )
+        what = f"label {shown(str(words[row]))}{hint}"
+        raise ValueError(f"{place(row)}: {what} is no class id and not one of {listed(class_names)}")
     return words.astype(np.float64).astype(np.int64)
 
 
@@ -263,15 +235,13 @@ def refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]
     if len(y_true) < MIN_ROWS:
         raise ValueError(f"{path} has {len(y_true)} rows; at least {MIN_ROWS} are needed")
     if len(np.unique(y_true)) == 1:
-        raise ValueError(
-            f"{path}: every label is {class_names[y_true[0]]!r}; rows of one class alone can neither fit a temperature "
-            "nor judge one"
-        )
+        what = f"every label is {class_names[y_true[0]]!r}"
+        raise ValueError(f"{path}: {what}; rows of one class alone can neither fit a temperature nor judge one")
 
 
 def _wanted(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in arrays:
-        raise ValueError(missing(name, arrays))
+        raise ValueError(answer_files.missing(name, arrays))
     return arrays[name]
 
 
@@ -279,8 +249,7 @@ def _groups(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.ndarr
     if values.shape != (n,) or values.dtype.kind not in "iuUS":
         raise ValueError(f"groups must be {n} names or whole numbers, got {values.dtype} of shape {values.shape}")
     names = values.astype(str)
-    if (blank := np.flatnonzero(np.char.strip(names) == "")).size:
-        raise ValueError(f"{blank.size} rows have no group, the first is {place(int(blank[0]))}")
+    refuse_rows(np.char.strip(names) == "", place, "rows have no group")
     return names
 
 
@@ -289,8 +258,8 @@ def _features(values: np.ndarray, n: int, place: Callable[[int], str]) -> np.nda
     if values.ndim != 2 or len(values) != n or values.dtype.kind not in "fiu":
         raise ValueError(f"features must be numbers of shape ({n}, d), got {values.dtype} of shape {values.shape}")
     values = values.astype(np.float64)
-    if (bad := np.flatnonzero(~(np.isfinite(values).all(axis=1) & values.any(axis=1)))).size:
-        raise ValueError(f"features must be finite and not all zero; {bad.size} rows are, the first is {place(bad[0])}")
+    is_direction = np.isfinite(values).all(axis=1) & values.any(axis=1)
+    refuse_rows(~is_direction, place, "features must be finite and not all zero")
     return values
 
 
@@ -298,17 +267,15 @@ def read_features(path: Path, pairs: pd.DataFrame) -> np.ndarray:
     """Features (n, d) of `pairs` (pair_id, place), in their order, from an npz with `pair_id` and `features`; others
     are passed over. ValueError names the file, and the first pair that it lacks or has twice.
     """
-    arrays = read_arrays(path)
+    arrays = answer_files.read_arrays(path)
     with naming(path):
         ids = pd.Index(_wanted(arrays, "pair_id").ravel().astype(str))
         values = _features(_wanted(arrays, FEATURES), len(ids), counted)
         if (twice := ids.duplicated()).any():
             raise ValueError(f"{counted(int(twice.argmax()))}: the pair {shown(ids[twice][0])} comes twice")
         at = ids.get_indexer(pairs["pair_id"])
-        if (lacks := at < 0).any():
-            first = pairs[lacks].iloc[0]
-            what = f"{int(lacks.sum())} pairs have no features, the first is {shown(first['pair_id'])}"
-            raise ValueError(f"{what} ({first['place']} of the table)")
+        of_table = ("the pair " + pairs["pair_id"] + ", " + pairs["place"] + " of the table").tolist()
+        refuse_rows(at < 0, of_table.__getitem__, "pairs have no features")
     return values[at]
 
 

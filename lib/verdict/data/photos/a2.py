@@ -112,10 +112,8 @@ def _usable(
     files, lost = found_images(single, table, images, allow_missing=allowed.allow_missing_images)
     unread = find_damaged(files, progress=progress)
     if unread and not allowed.allow_damaged_images:
-        raise ValueError(
-            f"{table}: {len(unread)} images cannot be read, the first: {list(unread.values())[:N_LISTED]}; "
-            "set allow_damaged_images to leave their rows out"
-        )
+        what = f"{len(unread)} images cannot be read, the first: {list(unread.values())[:N_LISTED]}"
+        raise ValueError(f"{table}: {what}; set allow_damaged_images to leave their rows out")
     files = {image_id: path for image_id, path in files.items() if image_id not in unread}
     kept = single[single["image_id"].isin(list(files))].reset_index(drop=True)
     if kept.empty:

@@ -127,9 +127,8 @@ def _first_rows(rows: pd.DataFrame, root: Path) -> pd.DataFrame:
     if (images["row"] < 0).any():
         files, missing = resolve_images(images["image_id"].tolist(), root / IMAGES)
         if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} images of SNLI-VE are not in {root / IMAGES}, the first: {missing[:N_LISTED]}"
-            )
+            what = f"{len(missing)} images of SNLI-VE are not in {root / IMAGES}"
+            raise FileNotFoundError(f"{what}, the first: {missing[:N_LISTED]}")
         images["file"] = [str(files[image_id]) for image_id in images["image_id"]]
         return images.assign(sha256=[sha256_file(files[image_id]) for image_id in images["image_id"]])
     hashes = {file: hash_embedded(Path(file), part["row"].tolist()) for file, part in images.groupby("file")}
@@ -176,10 +175,8 @@ def _refuse_exchanged_labels(rows: pd.DataFrame) -> None:
     shared = rows[rows["theirs"].notna()]
     n_same = int((shared["label"].astype(object) == shared["theirs"]).sum())
     if len(shared) >= MIN_REPEATED and n_same < len(shared) / 2:
-        raise ValueError(
-            f"of {len(shared)} rows that SNLI-VE shares with the target only {n_same} have the same label; are the "
-            "labels of one of them exchanged?"
-        )
+        what = f"of {len(shared)} rows that SNLI-VE shares with the target only {n_same} have the same label"
+        raise ValueError(f"{what}; are the labels of one of them exchanged?")
 
 
 def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Generator) -> Facts:
@@ -193,10 +190,8 @@ def _compare_pictures(images: pd.DataFrame, target: Target, rng: np.random.Gener
         if not same_picture(read_at(row.file, row.row), read_image(target.files[row.image_id]))
     ]
     if n - len(others) < SAME_SHARE * n:
-        raise ValueError(
-            f"{len(others)} of {n} image ids name another picture in SNLI-VE than in the target, the first: "
-            f"{others[:N_LISTED]}; images cannot be excluded by such ids"
-        )
+        what = f"{len(others)} of {n} image ids name another picture in SNLI-VE than in the target"
+        raise ValueError(f"{what}, the first: {others[:N_LISTED]}; images cannot be excluded by such ids")
     return {"shared_images": len(shared), "shared_images_compared": n, "shared_images_same_picture": n - len(others)}
 
 

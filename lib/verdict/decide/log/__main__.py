@@ -12,18 +12,20 @@ from pathlib import Path
 from verdict.base import paths
 from verdict.base.artifacts import read_json
 from verdict.decide.log.explain import explain_item
-from verdict.decide.log.log import find_item
+from verdict.decide.log.log import Item, find_item, read_log
 from verdict.decide.log.replay import replay_log
 from verdict.workflow.start import tell
 
 TABLES = (".csv", ".tsv", ".parquet")
 
 
-def _recorded(log: Path) -> str:
-    """The hash of a log in the record of the stage that wrote it; "" for a log without one."""
-    record = log.with_name("run.json")
-    outputs = read_json(record)["outputs"] if record.is_file() else {}
-    return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{log.name}")), "")
+def _recorded(log: Path, own: Path) -> str:
+    """The hash of a log, or of the log `own` that it is a copy of, in the record of the stage that wrote it, or ""."""
+    heads = [next(read_log(path), "") for path in (log, own) if path.is_file()]
+    is_copy = len({isinstance(head, Item) and (head.run_id, head.split) for head in heads}) == 1
+    written = next((path for path in (log, *[own] * is_copy) if path.with_name("run.json").is_file()), None)
+    outputs = {} if written is None else read_json(written.with_name("run.json"))["outputs"]
+    return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{written.name}")), "")
 
 
 def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
@@ -95,12 +97,13 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.source or options.out is None:
             parser.error("say what to decide, and where to: make decide IN=new.jsonl OUT=decisions.jsonl")
         return _decide(options.profile, options.source, options.images, options.out)
-    log = options.log or paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
+    own = paths.stage_dir(options.profile, "08_policy") / "audit.jsonl"
+    log = options.log or own
     try:
         if options.command == "explain":
             print(explain_item(find_item(log, options.pair_id)))
             return 0
-        result = replay_log(log, sha256=_recorded(log))
+        result = replay_log(log, sha256=_recorded(log, own))
     except FileNotFoundError:
         fault = f"{log} does not exist: make the report first: make report PROFILE={options.profile}"
     except (OSError, ValueError, KeyError) as error:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from verdict.base.refusals import listed, shown
-from verdict.data.own.answers import ANSWER, find_form, said
+from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, find_form, look_like_probs, refuse_rows, said
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.signals import OF_ONE_ANSWER
 
 ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
+NO_DATE = "is no date such as 2026-03-31"
 OBJECT = TypeAdapter(dict[str, Any])
 Lines = list[tuple[int, bytes]]
 Rows = list[dict[str, Any]]
@@ -58,91 +60,99 @@ def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueErro
 
 def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:
     """The id of a case, whatever else it holds; ValueError names file, line, column and cause."""
-    place = f"{name}, line {line[0]}"
-    return _id(place, _given(place, line[1], stored))
+    return _Line.read(f"{name}, line {line[0]}", line[1], stored).pair_id
 
 
-def _given(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
-    try:
-        given = OBJECT.validate_json(raw.removeprefix(BOM_UTF8))
-        return {stored.renamed.get(name, name): value for name, value in given.items()}
-    except ValueError as error:
-        raise ValueError(f"{place}: {reason(error)}") from None
+@dataclass(frozen=True)
+class _Line:
+    """A line as it was given, by known names; `called`: what the user's columns are called, by these."""
 
+    place: str
+    given: dict[str, Any]
+    called: Mapping[str, str]
 
-def _id(place: str, given: Mapping[str, Any]) -> str:
-    image, hypothesis = _text(place, given, "image_id", "image"), _text(place, given, "hypothesis")
-    if pair_id := _text(place, given, "pair_id"):
-        return pair_id
-    if image and hypothesis:
-        return make_pair_id(image, hypothesis)
-    raise ValueError(f"{place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
+    @classmethod
+    def read(cls, place: str, raw: bytes, stored: Stored) -> _Line:
+        try:
+            given = OBJECT.validate_json(raw.removeprefix(BOM_UTF8))
+        except ValueError as error:
+            raise ValueError(f"{place}: {reason(error)}") from None
+        return cls(place, {stored.renamed.get(name, name): value for name, value in given.items()}, stored.how.columns)
+
+    def fault(self, name: str, what: str) -> ValueError:
+        return ValueError(f"{self.place}, column {self.called.get(name, name)!r}: {what}")
+
+    def text(self, *names: str) -> str | None:
+        name = next((name for name in names if self.given.get(name) is not None), None)
+        if name is None:
+            return None
+        value = self.given[name]
+        text = value if isinstance(value, str) else str(value) if type(value) is int else ""
+        if not 0 < len(text) <= MAX_HYPOTHESIS_CHARACTERS:
+            what = f"expected a text of 1 to {MAX_HYPOTHESIS_CHARACTERS} characters, got {shown(value)}"
+            raise self.fault(name, what)
+        return text
+
+    def number(self, name: str, high: float = 1.0) -> float:
+        # Signals stand beside the other columns, or in an object of their own.
+        nested = self.given.get("signals")
+        value = (self.given | (nested if isinstance(nested, dict) else {})).get(name)
+        if value is None:
+            raise self.fault(name, "is missing, and the policy was tuned with it")
+        if type(value) not in (int, float) or not 0 <= value <= high:
+            raise self.fault(name, f"{shown(value)} is not in [0, {high:g}]")
+        return float(value)
+
+    @property
+    def pair_id(self) -> str:
+        image, hypothesis = self.text("image_id", "image"), self.text("hypothesis")
+        if pair_id := self.text("pair_id"):
+            return pair_id
+        if image and hypothesis:
+            return make_pair_id(image, hypothesis)
+        raise ValueError(f"{self.place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
 
 
 def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     """One case as the policy needs it; ValueError names file, line, column and cause."""
-    head, given = stored.head, _given(place, raw, stored)
+    line, head = _Line.read(place, raw, stored), stored.head
+    given, pair_id = line.given, line.pair_id
     if isinstance(logits := given.get("logits"), list):
         # A list of all classes, as logs hold it.
         if len(logits) != len(head.classes):
             what = f"expected {len(head.classes)} numbers, one for each of {listed(head.classes)}"
-            raise ValueError(f"{place}, column 'logits': {what}, got {shown(logits)}")
+            raise line.fault("logits", f"{what}, got {shown(logits)}")
         given |= {f"logit_{name}": value for name, value in zip(head.classes, logits, strict=True)}
         del given["logits"]
     models = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
     if other := [model for model in models if model not in stored.names]:
-        raise ValueError(f"{place}, column 'model': {shown(other[0])}, where the policy was tuned for {stored.names}")
-    text = partial(_text, place, given)
-    pair_id, image = _id(place, given), text("image_id", "image")
-    # Signals stand beside the other columns, or in an object of their own.
-    nested = given.get("signals")
-    number = partial(_number, place, given | (nested if isinstance(nested, dict) else {}))
+        raise line.fault("model", f"{shown(other[0])}, where the policy was tuned for {stored.names}")
+    if not is_date(date := line.text("date")):
+        raise line.fault("date", f"{shown(date)} {NO_DATE}")
+    image = line.text("image_id", "image") or pair_id
     # How foreign a pair is follows from its distance, or is given as a p-value; the other of the two is NaN.
-    has_distance = head.foreign is not None and given.get("distance") is not None
-    has_p_value = head.foreign is not None and not has_distance
+    has_distance = given.get("distance") is not None
     return {
         "place": place,
         "given": given,
         "is_named": bool(models),
         "pair_id": pair_id,
-        "image_id": image or pair_id,
-        "group_id": text("group_id", "group") or image or pair_id,
-        "hypothesis": text("hypothesis"),
-        "date": _date(place, given),
-        "signals": {name: number(name) for name in head.signals if name not in OF_ONE_ANSWER},
-        "consistency": None if head.consistency is None else number("consistency"),
-        "distance": number("distance", math.inf) if has_distance else math.nan,
-        "foreign": number("foreign") if has_p_value else math.nan,
+        "image_id": image,
+        "group_id": line.text("group_id", "group") or image,
+        "hypothesis": line.text("hypothesis"),
+        "date": date,
+        "signals": {name: line.number(name) for name in head.signals if name not in OF_ONE_ANSWER},
+        "consistency": None if head.consistency is None else line.number("consistency"),
+        "distance": line.number("distance", math.inf) if head.foreign is not None and has_distance else math.nan,
+        "foreign": line.number("foreign") if head.foreign is not None and not has_distance else math.nan,
     }
 
 
-def _text(place: str, given: Mapping[str, Any], *names: str) -> str | None:
-    for name in names:
-        if (value := given.get(name)) is not None:
-            text = value if isinstance(value, str) else str(value) if type(value) is int else ""
-            if not 0 < len(text) <= MAX_HYPOTHESIS_CHARACTERS:
-                what = f"expected a text of 1 to {MAX_HYPOTHESIS_CHARACTERS} characters, got {shown(value)}"
-                raise ValueError(f"{place}, column {name!r}: {what}")
-            return text
-    return None
-
-
-def _date(place: str, given: Mapping[str, Any]) -> str | None:
-    text = _text(place, given, "date")
-    try:
-        datetime.fromisoformat(text or "2026-03-31")
-    except ValueError:
-        raise ValueError(f"{place}, column 'date': {shown(text)} is no date such as 2026-03-31") from None
-    return text
-
-
-def _number(place: str, given: Mapping[str, Any], name: str, high: float = 1.0) -> float:
-    value = given.get(name)
-    if type(value) not in (int, float) or not 0 <= value <= high:
-        what = f"{shown(value)} is not in [0, {high:g}]"
-        what = "is missing, and the policy was tuned with it" if value is None else what
-        raise ValueError(f"{place}, column {name!r}: {what}")
-    return float(value)
+def is_date(text: str | None) -> bool:
+    """Whether a case may have this date; none is one."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text or "2026-03-31") is not None
+    return False
 
 
 def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
@@ -150,22 +160,27 @@ def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError 
 
     Answers may have any form that `answers` reads.
     """
-    classes, first = stored.head.classes, rows[0]["given"]
+    with contextlib.suppress(ValueError):
+        return _logits(rows, stored), None
+    logits, place = [np.empty((0, len(stored.head.classes)))], ""
     try:
-        kind = "" if stored.how.form == "auto" else stored.how.form
-        form = find_form(list(first), classes, kind=kind, smallest=stored.how.smallest_prob)
-        columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
-        if (is_bare := form.kind == ANSWER) and stored.worth is None:
-            raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
-        logits = said(form, columns, lambda row: rows[row]["place"]).logits
-        return (logits * stored.worth if is_bare else logits), None
+        for row in rows:
+            place = row["place"]
+            logits.append(_logits([row], stored))
     except ValueError as error:
-        if len(rows) == 1:
-            place = rows[0]["place"]
-            return np.empty((0, len(classes))), error if place in str(error) else ValueError(f"{place}: {error}")
-    half = len(rows) // 2
-    logits, fault = logits_of_cases(rows[:half], stored)
-    if fault is None:
-        rest, fault = logits_of_cases(rows[half:], stored)
-        logits = np.concatenate([logits, rest])
-    return logits, fault
+        return np.concatenate(logits), error if place in str(error) else ValueError(f"{place}: {error}")
+    return np.concatenate(logits), None
+
+
+def _logits(rows: Rows, stored: Stored) -> np.ndarray:
+    kind = "" if stored.how.form == "auto" else stored.how.form
+    form = find_form(list(rows[0]["given"]), stored.head.classes, kind=kind, smallest=stored.how.smallest_prob)
+    columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
+    is_bare = form.kind == ANSWER
+    if is_bare and stored.worth is None:
+        raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
+    places = [row["place"] for row in rows]
+    logits = said(form, columns, places.__getitem__).logits
+    if form.kind == LOGITS:
+        refuse_rows(look_like_probs(logits), places.__getitem__, PROBS_AS_LOGITS)
+    return logits * stored.worth if is_bare else logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verdict.decide.log.log import Asked, Item
+from verdict.decide.log.log import Item
 from verdict.decide.policy import floors_of
 from verdict.stats.scores import top_class
 
@@ -19,78 +19,53 @@ def explain_item(item: Item) -> str:
     probs = ", ".join(f"{name} {_shown(prob)}" for prob, name in ranked)
     signals = ", ".join(f"{name} {_shown(value)}" for name, value in item.signals.items())
     plausible = "{" + ", ".join(item.conformal_set) + "}" if item.conformal_set else "empty: no class is plausible"
-    times = "" if item.consistency is None else _TIMES + _shown(item.consistency)
+    weakest = min(item.signals, key=item.signals.__getitem__)
+    times = " times the consistency of the answers to questions, "
+    times = "" if item.consistency is None else times + _shown(item.consistency)
     lines = [
         f"Pair {item.pair_id} ({', '.join([*named, f'split {item.split}'])}){said}",
         f"The model answers {item.model_answer}. Probabilities at temperature {item.temperature:.3g}: {probs}.",
-        f"Signals: {signals}; the weakest is {_weakest(item)}. The conformal set is {plausible}.",
+        f"Signals: {signals}; the weakest is {weakest}. The conformal set is {plausible}.",
         f"Score {_shown(item.score)}, the geometric mean of the signals{times}.",
         f"Decision: {item.decision}. {_why(item)}",
     ]
     if item.clarification is not None:
-        lines.append(_clarification(item.clarification, item.classes))
+        asked, best = item.clarification, int(top_class(item.clarification.posterior))
+        talk = "; ".join(map(" -> ".join, zip(asked.questions, asked.responses, strict=True)))
+        sure = f"{item.classes[best]} has probability {_shown(asked.posterior[best])}"
+        lines.append(f"Asked: {talk}. With the responses, {sure}.")
     if item.human_answer is not None:
         lines.append(f"The person answered {item.human_answer}.")
     lines += [_ending(item), f"Model {item.model_hash}, parameters {item.params_hash}, run {item.run_id}."]
     return "\n".join(_printable(line) for line in lines)
 
 
-_TIMES = " times the consistency of the answers to questions, "
-
-
-def _weakest(item: Item) -> str:
-    return min(item.signals, key=item.signals.__getitem__)
-
-
 def _why(item: Item) -> str:
-    limits = item.thresholds
+    limits, to_person = item.thresholds, "the case goes to a person"
+    why = f"The score is below {_shown(limits.t_clarify)}, so {to_person}."
     if item.forced_by == "empty_set":
-        return "An empty conformal set always goes to a person, whatever the score."
-    if item.forced_by == "critical_signal":
+        why = "An empty conformal set always goes to a person, whatever the score."
+    elif item.forced_by == "critical_signal":
         floors = floors_of(limits.tau_critical, item.signals)
         low = min(floors, key=lambda name: item.signals[name] - floors[name])
-        return (
-            f"{low} is {_shown(item.signals[low])}, not above the safety limit {_shown(floors[low])}: "
-            "the case goes to a person whatever the score."
-        )
-    if item.forced_by in ("foreign", "foreign_batch"):
-        return _foreign(item)
-    if item.decision == "auto":
-        return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone.{_promise(item)}"
-    if item.decision == "clarify":
+        why = f"{low} is {_shown(item.signals[low])}, not above the safety limit {_shown(floors[low])}: {to_person}"
+        why += " whatever the score."
+    elif item.forced_by == "foreign_batch":
+        why = f"The batch differs from what the policy was tuned on (p = {_shown(limits.batch or 0)}, not above "
+        why += f"{_shown(limits.tau_batch or 0)}): nothing of it goes out alone."
+    elif item.forced_by == "foreign":
+        why = f"Of the pairs that it is compared with a share of {_shown(item.foreign or 0)} lies as far from what the "
+        why += f"model knows, not above {_shown(limits.tau_pair or 0)}: the case is foreign and goes to a person "
+        why += "whatever the score."
+    elif item.decision == "auto":
+        why = f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone."
+        if (told := limits.promise) is not None and told.is_kept:
+            why += f" Of such answers at most {_shown(told.error)} are wrong, with confidence {_shown(told.confidence)}"
+            why += f" ({told.method}, {told.n_rows} rows in {told.n_groups} groups)."
+    elif item.decision == "clarify":
         upper = "no case goes out alone" if limits.t_auto > 1 else f"below {_shown(limits.t_auto)}"
-        return f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
-    return f"The score is below {_shown(limits.t_clarify)}, so the case goes to a person."
-
-
-def _foreign(item: Item) -> str:
-    limits = item.thresholds
-    if item.forced_by == "foreign_batch":
-        return (
-            f"The batch differs from what the policy was tuned on (p = {_shown(limits.batch or 0)}, not above "
-            f"{_shown(limits.tau_batch or 0)}): nothing of it goes out alone."
-        )
-    return (
-        f"Of the pairs that it is compared with a share of {_shown(item.foreign or 0)} lies as far from what the model "
-        f"knows, not above {_shown(limits.tau_pair or 0)}: the case is foreign and goes to a person whatever the score."
-    )
-
-
-def _promise(item: Item) -> str:
-    told = item.thresholds.promise
-    if told is None or not told.is_kept:
-        return ""
-    return (
-        f" Of such answers at most {_shown(told.error)} are wrong, with confidence {_shown(told.confidence)} "
-        f"({told.method}, {told.n_rows} rows in {told.n_groups} groups)."
-    )
-
-
-def _clarification(asked: Asked, classes: list[str]) -> str:
-    pairs = zip(asked.questions, asked.responses, strict=True)
-    talk = "; ".join(f"{question} -> {response}" for question, response in pairs)
-    best = int(top_class(asked.posterior))
-    return f"Asked: {talk}. With the responses, {classes[best]} has probability {_shown(asked.posterior[best])}."
+        why = f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
+    return why
 
 
 def _ending(item: Item) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from verdict.decide.log.log import Thresholds
 from verdict.decide.policy import Decision, Forced, Policy
 from verdict.decide.questions import Clarification
 from verdict.stats.scores import top_class
@@ -71,21 +72,26 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
     """The items of a batch, in its order; a chain of batches writes a log of millions with one batch in memory."""
     classes, model = list(batch.classes), top_class(batch.logits)
     shared = {name: getattr(batch, name) for name in ("temperature", "model_hash", "params_hash", "run_id")}
-    shared |= {"classes": classes}
     thresholds = asdict(batch.policy) | {name: getattr(batch, name) for name in ("qhat", "promise")}
     foreign = np.broadcast_to(np.array(batch.batch, dtype=object), len(batch))
-    columns = {name: _plain(column) for name in _PER_PAIR if (column := getattr(batch, name)) is not None}
-    signals = {name: _plain(signal) for name, signal in batch.signals.items()}
+    given = {name: getattr(batch, name) for name in _PER_PAIR}
+    # Values of numpy as those of Python.
+    columns = {name: np.asarray(column, dtype=object).tolist() for name, column in given.items() if column is not None}
+    signals = {name: signal.tolist() for name, signal in batch.signals.items()}
     for row in range(len(batch)):
-        decision = Decision(batch.decision[row])
-        answer, asked = model[row], None
-        if decision is not Decision.AUTO and batch.human is None:
-            answer = None
-        elif decision is Decision.CLARIFY:
-            answer = top_class(batch.clarification.posterior[row])
-            asked = _asked(batch, row)
-        elif decision is Decision.HUMAN:
+        decision, asked = Decision(batch.decision[row]), None
+        answer = model[row] if decision is Decision.AUTO else None
+        if decision is Decision.CLARIFY and batch.human is not None:
+            said = batch.clarification
+            answer = top_class(said.posterior[row])
+            asked = {
+                "questions": [batch.questions[question] for question in said.asked[row]],
+                "responses": [batch.response_names[response] for response in said.responses[row]],
+                "posterior": said.posterior[row].tolist(),
+            }
+        elif decision is Decision.HUMAN and batch.human is not None:
             answer = batch.human[row]
+        final = None if answer is None else classes[answer]
         members = [name for name, is_in in zip(classes, batch.sets[row], strict=True) if is_in]
         yield {
             **dict.fromkeys(_PER_PAIR),
@@ -97,23 +103,10 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
             "forced_by": Forced(batch.forced[row]).text,
             "model_answer": classes[model[row]],
             "clarification": asked,
-            "human_answer": classes[answer] if decision is Decision.HUMAN and answer is not None else None,
-            "final_answer": None if answer is None else classes[answer],
+            "human_answer": final if decision is Decision.HUMAN else None,
+            "final_answer": final,
             "true_answer": None if batch.y_true is None else classes[batch.y_true[row]],
-            "thresholds": {**thresholds, "batch": foreign[row]},
+            "thresholds": Thresholds(**{**thresholds, "batch": foreign[row]}),
+            "classes": classes,
             **shared,
         }
-
-
-def _plain(column: Sequence[Any]) -> Sequence[Any]:
-    """Values of numpy as those of Python."""
-    return column.tolist() if isinstance(column, np.ndarray) else column
-
-
-def _asked(batch: DecidedBatch, row: int) -> dict[str, Any]:
-    asked = batch.clarification
-    return {
-        "questions": [batch.questions[question] for question in asked.asked[row]],
-        "responses": [batch.response_names[response] for response in asked.responses[row]],
-        "posterior": asked.posterior[row].tolist(),
-    }

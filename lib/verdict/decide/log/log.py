@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from verdict.base.artifacts import content_hash, whole_file
 from verdict.decide.policy import Policy
@@ -20,8 +21,11 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+_CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Strict(BaseModel, frozen=True):
+    model_config = _CHECKED
 
 
 class Promised(_Strict):
@@ -36,35 +40,21 @@ class Promised(_Strict):
     is_kept: bool
 
 
-class Thresholds(_Strict):
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class Thresholds(Policy):
     """The policy that decided, and the conformal quantile behind the set (null where the set has no single one).
 
     `batch` is the p-value of "this batch is no stranger", null where none was asked for; so is `promise`.
     """
 
-    t_auto: float
-    t_clarify: float
-    tau_critical: float | dict[str, float] | None
     qhat: float | None
-    tau_pair: Unit | None = None
-    tau_batch: Unit | None = None
     batch: Unit | None = None
     promise: Promised | None = None
-
-    @property
-    def policy(self) -> Policy:
-        """The same as a policy; ValueError for thresholds that no policy has."""
-        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch)
 
     @property
     def is_batch_foreign(self) -> bool:
         """Whether the batch is taken for foreign."""
         return self.batch is not None and self.tau_batch is not None and self.batch <= self.tau_batch
-
-    @model_validator(mode="after")
-    def _decide(self) -> Thresholds:
-        _ = self.policy
-        return self
 
 
 class Asked(_Strict):
@@ -151,7 +141,9 @@ def reason(error: ValueError) -> str:
         return str(error)
     first = error.errors(include_url=False)[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}{': ' if place else ''}{first['msg']}, got {str(first['input'])[:80]!r}"
+    # A line of JSON lines is line 1 of its JSON.
+    what = first["msg"].replace(" at line 1 column", " at column")
+    return f"{place}{': ' if place else ''}{what}, got {str(first['input'])[:80]!r}"
 
 
 def read_log(path: Path) -> Iterator[Item | str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,25 @@ from verdict.base.files.images import ImageStore
 from verdict.base.files.picture_files import find_damaged, refuse_damaged
 from verdict.base.labels import Split
 from verdict.base.params import Params, load_params
+from verdict.base.refusals import shown
 from verdict.data.own import csv_folder
-from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
+from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
 from verdict.decide.log import stored as of_report
-from verdict.decide.log.cases import ROWS, Lines
-from verdict.decide.log.stored import POLICY, Stored
+from verdict.decide.log.cases import NO_DATE, ROWS, Lines, is_date
+from verdict.decide.log.log import Item
+from verdict.decide.log.stored import POLICY
 from verdict.decide.log.stream import SPLIT, decide_stream
 from verdict.decide.signals import OF_ONE_ANSWER
 from verdict.model.predict import logits_of
+from verdict.model.selection import load_selection
 from verdict.model.transcript import said_of
 from verdict.workflow import stages
 from verdict.workflow.run import device_lease
-from verdict.workflow.stage import open_stage
+from verdict.workflow.stage import Stage, open_stage
 from verdict.workflow.start import choose_backend
 
 Progress = Callable[[str], None]
+Answers = Mapping[Any, pd.DataFrame]
 # Columns of pairs that a case holds, and their names there.
 _IN_CASES = {"pair_id": "pair_id", "image_id": "image", "group_id": "group", "hypothesis": "hypothesis", "date": "date"}
 
@@ -59,8 +63,17 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
     # What a framework computes on is chosen before one is imported.
     choose_backend(params.model.backend)
     with device_lease(params.execution.device):
-        asked = NewPairs(params, profile, stored, pairs, files)
-        return decide_stream(stored, asked.lines(), str(table), out, answered=asked.answered, progress=progress)
+        stage, by_line = open_stage(POLICY, profile), pairs.assign(split=SPLIT).set_index("line")
+        calibrated = Calibrated.load(stage)
+        # Loaded when they are first asked.
+        models = cache(partial(_examiner, params, profile, calibrated, files))
+
+        def complete(lines: Lines) -> Lines:
+            chunk = by_line.loc[[number for number, _ in lines]]
+            return answered(stage, calibrated, stored.head, chunk, models().ask(chunk.reset_index(drop=True)))
+
+        named = _chunks(_as_lines(by_line[["pair_id"]], {}))
+        return decide_stream(stored, named, str(table), out, answered=complete, progress=progress)
 
 
 def _not_asked(params: Params) -> str:
@@ -109,70 +122,47 @@ def read_pairs(
     if ignored := dataset.facts["columns_ignored"]:
         known = "image, hypothesis, and perhaps group and date"
         raise ValueError(f"{table}, columns {ignored}: a new pair has {known}; take them out, or give them such names")
+    for line, date in dataset.pairs.reindex(columns=["line", "date"]).itertuples(index=False):
+        if isinstance(date, str) and not is_date(date):
+            raise ValueError(f"{table}, line {line}, column 'date': {shown(date)} {NO_DATE}")
     first = dataset.pairs.drop_duplicates("image_id").set_index("image_id")["line"]
     damaged = find_damaged(files, progress=progress)
     refuse_damaged(table, {i: f"line {first[i]}, column image: {cause}" for i, cause in damaged.items()})
     return dataset.pairs, files
 
 
-class NewPairs:
-    """Pairs as lines that name them, and as whole cases once the models of the kept trial have been asked."""
+def answered(stage: Stage, calibrated: Calibrated, head: Item, pairs: pd.DataFrame, answers: Answers) -> Lines:
+    """Pairs by line as whole cases, with what the models of the kept trial say of them (see `Examiner.ask`)."""
+    table = answers[calibrated.seed]
+    tables = {seed: answers[seed] for seed in calibrated.temperatures}
+    _, _, signals = calibrated.signals(tables, logits_of_views(answers[stages.VIEWS], table))
+    given: dict[str, Any] = {name: signal for name, signal in signals.items() if name not in OF_ONE_ANSWER}
+    if head.consistency is not None:
+        of_trial = table.assign(trial=load_selection(stage).trial)
+        given["consistency"] = pair_consistency(stage, answers[stages.QUESTIONS], of_trial, calibrated)
+    given["distance"] = answers[stages.DISTANCES]["distance"].to_numpy()
+    return _as_lines(pairs, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
 
-    def __init__(self, params: Params, profile: str, stored: Stored, pairs: pd.DataFrame, files: Mapping[str, Path]):
-        self._params, self._profile, self._stored, self._files = params, profile, stored, files
-        self._pairs = pairs.assign(split=SPLIT).set_index("line")
-        self._stage = open_stage(POLICY, profile)
-        self._calibrated = Calibrated.load(self._stage)
 
-    def lines(self) -> Iterator[Lines]:
-        """Number and id of each pair, 512 at a time."""
-        pair_ids = self._pairs["pair_id"].items()
-        return _chunks([(line, json.dumps({"pair_id": pair_id}).encode()) for line, pair_id in pair_ids])
+def _examiner(params: Params, profile: str, calibrated: Calibrated, files: Mapping[str, Path]) -> Any:
+    """The models; a framework takes seconds to load."""
+    from verdict.model.ask import Examiner
+    from verdict.model.backend import set_threads
+    from verdict.model.distance import fit_reference
+    from verdict.model.export.model import load_kept
+    from verdict.model.features import Features
+    from verdict.model.network import FreezePlan
 
-    def answered(self, lines: Lines) -> Lines:
-        """The same pairs with what the models say, as `decide_stream` reads it."""
-        pairs = self._pairs.loc[[number for number, _ in lines]]
-        calibrated, head = self._calibrated, self._stored.head
-        answers = self._examiner.ask(pairs.reset_index(drop=True))
-        table = answers[calibrated.seed]
-        tables = {seed: answers[seed] for seed in calibrated.temperatures}
-        _, _, signals = calibrated.signals(tables, logits_of_views(answers[stages.VIEWS], table))
-        given: dict[str, Any] = {name: signal for name, signal in signals.items() if name not in OF_ONE_ANSWER}
-        if head.consistency is not None:
-            asked, temperature = answers[stages.QUESTIONS], calibrated.temperature
-            given["consistency"] = pair_consistency(asked, table, temperature, head.classes, usual=self._usual)
-        given["distance"] = answers[stages.DISTANCES]["distance"].to_numpy()
-        return _as_lines(pairs, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
-
-    @cached_property
-    def _usual(self) -> float:
-        return usual_consistency(self._stage, self._kept.trial, self._calibrated)
-
-    @cached_property
-    def _kept(self) -> Any:
-        from verdict.model.export.model import load_kept
-
-        return load_kept(self._profile)
-
-    @cached_property
-    def _examiner(self) -> Any:
-        """The models, loaded when they are first asked: a framework takes seconds."""
-        from verdict.model.ask import Examiner
-        from verdict.model.backend import set_threads
-        from verdict.model.distance import fit_reference
-        from verdict.model.features import Features
-        from verdict.model.network import FreezePlan
-
-        threads = self._params.execution.threads
-        set_threads(threads)
-        stage, kept = open_stage(stages.SIGNALS, self._profile), self._kept
-        folder = stage.upstream_folder(stages.FEATURES)
-        frozen = Features.open(folder, FreezePlan())
-        seeds = sorted(self._calibrated.temperatures, key=lambda seed: seed == kept.seed)
-        return Examiner(
-            self._params,
-            kept,
-            {seed: kept.weights.with_name(stages.weights_file(seed)) for seed in seeds},
-            ImageStore.of_files(self._files, workers=threads),
-            fit_reference(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
-        )
+    threads = params.execution.threads
+    set_threads(threads)
+    stage, kept = open_stage(stages.SIGNALS, profile), load_kept(profile)
+    folder = stage.upstream_folder(stages.FEATURES)
+    frozen = Features.open(folder, FreezePlan())
+    seeds = sorted(calibrated.temperatures, key=lambda seed: seed == kept.seed)
+    return Examiner(
+        params,
+        kept,
+        {seed: kept.weights.with_name(stages.weights_file(seed)) for seed in seeds},
+        ImageStore.of_files(files, workers=threads),
+        fit_reference(frozen, frozen.means(folder), stage.pairs(Split.TRAIN)),
+    )

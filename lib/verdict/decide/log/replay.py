@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from verdict.base.artifacts import sha256_file
+from verdict.data.pairs import make_pair_id
 from verdict.decide.log.log import Item, read_log
-from verdict.decide.policy import Decision, Forced, decide, force
+from verdict.decide.policy import Decision, Forced, Policy, decide, force
 from verdict.decide.signals import composite, of_one_answer
 from verdict.stats.scores import softmax, top_class
 
 TOLERANCE = 1e-9
 _BATCH = 1024
 _KEPT = 20
+_MADE_ID = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -64,42 +68,55 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
     Probabilities, signals that follow from them, and scores are recomputed and may differ from the logged ones by
-    1e-9; sets, gate, decision and answers must be equal, and all items of one run. The file must have the hash that was
-    recorded of it, where one is given. ValueError for an empty log.
+    1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike where decision, truth
+    and answer are. Where the id of some item follows from its image and sentence, all must. The file must have the hash
+    that was recorded of it, where one is given. ValueError for an empty log.
     """
     digest = sha256_file(path)
     first = [] if sha256 in ("", digest) else [Difference(0, "?", "SHA-256 of the file", digest, sha256)]
     n_items, n_differences = 0, len(first)
-    seen: set[str] = set()
-    run: set[tuple[str, str, str]] = set()
+    known: dict[Any, Any] = {}
+    costs: dict[Any, dict[float | None, list[Any]]] = {}
     lines = enumerate(read_log(path), start=1)
     while batch := list(islice(lines, _BATCH)):
         n_items += len(batch)
-        for difference in (*_line_differences(batch, seen, run), *_item_differences(batch)):
+        for difference in (*_line_differences(batch, known, costs), *_item_differences(batch)):
             n_differences += 1
             if len(first) < _KEPT:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line), digest)
+    for by_cost in costs.values():
+        usual = max(by_cost, key=lambda cost: by_cost[cost][2])
+        for cost, (number, pair_id, n) in by_cost.items():
+            if cost != usual:
+                n_differences += n
+                first.append(Difference(number, pair_id, "cost", str(cost), str(usual)))
+    return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line)[:_KEPT], digest)
 
 
 def _line_differences(
-    batch: list[tuple[int, Item | str]], seen: set[str], run: set[tuple[str, str, str]]
+    batch: list[tuple[int, Item | str]], known: dict[Any, Any], costs: dict[Any, dict[float | None, list[Any]]]
 ) -> Iterator[Difference]:
-    """What is wrong with the lines themselves: unreadable, repeated, or of another run."""
-    for number, item in batch:
-        if isinstance(item, str):
-            yield Difference(number, "?", "item", "unreadable", item)
-            continue
-        if item.pair_id in seen:
+    """What is wrong with the lines themselves: unreadable, repeated, of another run, or with another sentence's id.
+
+    `known` gets line by pair, and the run; `costs`: first line, pair and number of the items of each cost, by decision,
+    truth and answer.
+    """
+    items = [(number, item) for number, item in batch if isinstance(item, Item)]
+    yield from (Difference(number, "?", "item", "unreadable", item) for number, item in batch if isinstance(item, str))
+    is_made = [make_pair_id(item.image_id, item.hypothesis or "") == item.pair_id for _, item in items]
+    has_made = any(is_made)
+    for (number, item), is_own in zip(items, is_made, strict=True):
+        if known.setdefault(item.pair_id, number) != number:
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
-        seen.add(item.pair_id)
         names = (item.model_hash, item.params_hash, item.run_id)
-        if not run:
-            run.add(names)
-        if names not in run:
-            yield Difference(number, item.pair_id, "run", str(names), str(next(iter(run))))
+        if (run := known.setdefault((), names)) != names:
+            yield Difference(number, item.pair_id, "run", str(names), str(run))
+        if has_made and not is_own and _MADE_ID.fullmatch(item.pair_id):
+            yield Difference(number, item.pair_id, "hypothesis", str(item.hypothesis), "the sentence of this id")
+        by_cost = costs.setdefault((item.decision, item.true_answer, item.final_answer), {})
+        by_cost.setdefault(item.cost, [number, item.pair_id, 0])[2] += 1
 
 
 def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Difference]:
@@ -110,48 +127,53 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
         for field, logged, expected in _recomputed([item for _, item in lines]):
             if isinstance(logged, np.ndarray):
                 # A NaN is close to nothing.
-                is_close = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
+                is_same = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
             else:
-                is_close = [value == wanted for value, wanted in zip(logged, expected, strict=True)]
-            for row in np.flatnonzero(~np.array(is_close)):
+                is_same = np.array([value == wanted for value, wanted in zip(logged, expected, strict=True)])
+            for row in np.flatnonzero(~is_same):
                 number, item = lines[row]
                 yield Difference(number, item.pair_id, field, str(logged[row]), str(expected[row]))
 
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
     limits = item.thresholds
-    fixed = (limits.policy, limits.is_batch_foreign, tuple(item.classes), item.temperature)
+    policy = [getattr(limits, field.name) for field in fields(Policy)]
+    fixed = (policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
     return *fixed, tuple(item.signals), item.consistency is None, item.foreign is None
 
 
 def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
-    """Field, logged values and recomputed values. Each is derived from logged ones, so that one edit is named once."""
-    head, policy = items[0], items[0].thresholds.policy
+    """Field, logged values and recomputed values; what follows from a recomputed value follows from the logged one."""
+    head, limits = items[0], items[0].thresholds
 
-    def logged(name: str) -> list[Any]:
-        return [getattr(item, name) for item in items]
+    def logged(name: str) -> Any:
+        return None if getattr(head, name) is None else np.array([getattr(item, name) for item in items])
 
-    probs, logits, score = (np.array(logged(name)) for name in ("probs", "logits", "score"))
     signals = {name: np.array([item.signals[name] for item in items]) for name in head.signals}
-    consistency = None if head.consistency is None else np.array(logged("consistency"))
-    sizes = np.array([len(item.conformal_set) for item in items])
-    sets = np.array([[name in members for name in head.classes] for members in map(set, logged("conformal_set"))])
-    of_signals = of_one_answer(_normalised(probs), sets)
-    foreign = None if head.foreign is None else np.array(logged("foreign"))
-    gate = {"foreign": foreign, "tau_pair": policy.tau_pair, "is_batch_foreign": head.thresholds.is_batch_foreign}
-    forced = force(signals, sizes == 0, tau_critical=policy.tau_critical, **gate)
+    members, score, logits = [item.conformal_set for item in items], logged("score"), logged("logits")
+    sets = np.array([[name in own for name in head.classes] for own in members])
+    probs = softmax(logits / head.temperature)
+    # On the boundary of {k : 1 - p_k <= qhat} the last bit decides; without a quantile the logged set stands.
+    gap = 1 - probs - (math.nan if limits.qhat is None else limits.qhat)
+    expected_sets = np.where(np.abs(gap) > TOLERANCE, gap < 0, sets)
+    is_empty = np.array([not own for own in members])
+    gate = {"foreign": logged("foreign"), "tau_pair": limits.tau_pair, "is_batch_foreign": limits.is_batch_foreign}
+    forced = force(signals, is_empty, tau_critical=limits.tau_critical, **gate)
+    yield "probs", logged("probs"), probs
+    of_signals = of_one_answer(probs, sets)
+    yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
+    yield "score", score, composite(signals, logged("consistency"))
     equal = {
-        "set_size": sizes.tolist(),
-        "conformal_set": [_set(item) for item in items],
+        "set_size": list(map(len, members)),
+        "conformal_set": [
+            [name for name, is_in in zip(head.classes, own, strict=True) if is_in] for own in expected_sets
+        ],
         "forced_by": [Forced(code).text for code in forced],
-        "decision": [Decision(code).text for code in decide(score, policy, forced=forced)],
+        "decision": [Decision(code).text for code in decide(score, limits, forced=forced)],
         "model_answer": [head.classes[k] for k in top_class(logits)],
         "final_answer": [_final_answer(item) for item in items],
     }
-    yield "probs", probs, softmax(logits / head.temperature)
-    yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
-    yield "score", score, composite(signals, consistency)
-    yield from ((name, logged(name), expected) for name, expected in equal.items())
+    yield from ((name, [getattr(item, name) for item in items], expected) for name, expected in equal.items())
     asked = (Decision.CLARIFY, Decision.HUMAN)
     yield (
         "clarification, human_answer",
@@ -161,26 +183,6 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     # The truth and the person's answer, where they are logged, are classes.
     named = [{item.true_answer, item.human_answer} <= {None, *item.classes} for item in items]
     yield "true_answer, human_answer", named, [True] * len(items)
-
-
-def _normalised(probs: np.ndarray) -> np.ndarray:
-    """Rows that sum to 1 even where the log was edited; that edit is reported by the check of `probs`."""
-    total = probs.sum(axis=1, keepdims=True)
-    return np.where(total > 0, probs / np.where(total > 0, total, 1.0), 1 / probs.shape[1])
-
-
-def _set(item: Item) -> list[str]:
-    """The LAC set {k : 1 - p_k <= qhat}; without a quantile the logged set, in the order of the classes."""
-    logged, qhat = set(item.conformal_set), item.thresholds.qhat
-    if qhat is None:
-        return [name for name in item.classes if name in logged]
-    members = []
-    for name, prob in zip(item.classes, item.probs, strict=True):
-        gap = 1 - prob - qhat
-        # On the boundary the last bit decides, and `1 - p <= q` rounds differently from `p >= 1 - q`.
-        if gap < -TOLERANCE or (gap <= TOLERANCE and name in logged):
-            members.append(name)
-    return members
 
 
 def _final_answer(item: Item) -> str | None:

@@ -88,7 +88,6 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
     check_pairs(
         rows.assign(pair_id=ids, group_id=rows["image_id"]),
         source=str(pairs),
-        labelled=False,
         lines=file.rows["line"],
         allow_repeats=True,
     )
