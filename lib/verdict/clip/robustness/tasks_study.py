@@ -58,14 +58,11 @@ def found_captions(
     bench: Bench, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
-    resampler, n_points = bench.stage.resampler(groups), min(50, len(groups))
-    table, curves = retrieval.retrieval_table(similarity, counted, resampler, resampler), {}
-    for name, pairs in counted.items():
-        ranks = retrieval.first_ranks(similarity, pairs)
-        curves[name] = retrieval.recall_curve(ranks, resampler, n_points=n_points)
-        row = table[(table["query"] == "image") & (table["counted"] == name)].iloc[0]
+    options = {"resampler": bench.stage.resampler(groups), "n_points": min(50, len(groups))}
+    table, curves = retrieval.retrieval_table(similarity, counted, **options)
+    for _, row in table[table["query"] == "image"].iterrows():
         for k in retrieval.CUTS:
-            bench.keep(f"retrieval.{name}_r{k}", row, f"r{k}", len(groups), "%")
+            bench.keep(f"retrieval.{row['counted']}_r{k}", row, f"r{k}", len(groups), "%")
     bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
     return table, curves
 
