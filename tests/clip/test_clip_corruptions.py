@@ -5,16 +5,15 @@ import pytest
 
 from verdict.clip.robustness.corruptions import (
     CORRUPTIONS,
-    FEW,
     IN_DEPTH,
     SEVERITIES,
     as_unit,
-    bilinear,
     corrupt,
     psnr,
     standing_depth,
 )
 from verdict.data.digits.scenes import draw_scenes, handwriting_pools, render_scenes
+from verdict.model.changes import bilinear
 
 PX = 24
 
@@ -88,7 +87,7 @@ def test_reading_at_other_places_is_linear_between_pixels():
     assert np.allclose(bilinear(ramp, rows, columns), ramp)
     assert bilinear(ramp, rows + 0.5, columns + 0.25)[0, 0, 1, 0] == pytest.approx(5 + 1.25)
     assert bilinear(ramp, rows + 99, columns)[0, 0, 1, 0] == 21
-    many = ramp + 100 * np.arange(2 * FEW + 1, dtype=np.float32)[:, None, None, None]
+    many = ramp + 100 * np.arange(9, dtype=np.float32)[:, None, None, None]
     shift = np.linspace(0, 1, len(many), dtype=np.float32)[:, None, None]
     seen = bilinear(many, rows + shift, columns)[:, 0, 0, 0]
     assert seen == pytest.approx(many[:, 0, 0, 0] + 10 * shift[:, 0, 0]), "each image has its own places"

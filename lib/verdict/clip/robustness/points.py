@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from verdict.clip.robustness.corruptions import as_bytes, as_unit, bilinear
+from verdict.clip.robustness.corruptions import as_bytes, as_unit
+from verdict.model.changes import bilinear
 
 
 def homography(
