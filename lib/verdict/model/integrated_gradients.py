@@ -149,5 +149,5 @@ def _logit(network: Network, pixels: Any, embedded: Any, padding_mask: np.ndarra
     hidden = network.text.get_layer("embeddings_layer_norm")(embedded)
     for block in network.text_layers:
         hidden = block(hidden, padding_mask=ops.convert_to_tensor(padding_mask), training=False)
-    states = head_states(network.head, network.head["take_cls_token"](hidden), network.vision(pixels, training=False))
+    states = head_states(network.head, hidden[:, :1], network.vision(pixels, training=False))
     return states["logit"][:, 0]
