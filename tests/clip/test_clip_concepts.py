@@ -1,5 +1,7 @@
 """Knowledge of a made-up encoder whose every answer is known: it sees colours and reads their names."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ class ColourReader:
     """An embedding is the share of each colour, or of each colour's name."""
 
     grid = 6
+    encoder = SimpleNamespace(grid=grid)
 
     def _shares(self, pixels):
         palette = np.array(list(COLOURS.values()), dtype=float)

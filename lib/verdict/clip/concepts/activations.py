@@ -51,7 +51,7 @@ def find_parts(
     `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     patches = reader.patches(images)
-    masks = by_class(partial(foreground_spectral, grid=(reader.grid, reader.grid)), y_true, patches)
+    masks = by_class(partial(foreground_spectral, grid=(reader.encoder.grid,) * 2), y_true, patches)
     how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
     return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
 

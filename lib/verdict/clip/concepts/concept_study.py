@@ -53,7 +53,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     if shown.masks is None:
         return pd.DataFrame(columns=["label", "value", "low", "high"])
     reader = setup.readers[WHOLE]
-    grid, features = (reader.grid, reader.grid), {"last tokens": reader.patches(shown.images)}
+    grid, features = (reader.encoder.grid,) * 2, {"last tokens": reader.patches(shown.images)}
     features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
     found = {}
     for name, values in features.items():
