@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -53,20 +52,20 @@ def mirror(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images[:, :, ::-1])
 
 
-CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {
-        "darker": partial(brightness, factor=0.8),
-        "brighter": partial(brightness, factor=1.2),
-        "less contrast": partial(contrast, factor=0.75),
-        "more contrast": partial(contrast, factor=1.25),
-    }
-)
+CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "darker": partial(brightness, factor=0.8),
+    "brighter": partial(brightness, factor=1.2),
+    "less contrast": partial(contrast, factor=0.75),
+    "more contrast": partial(contrast, factor=1.25),
+}
 
 
 # Of pictures of one thing; which of them apply is a parameter, since a mirrored digit is no digit.
-PICTURE_CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
-    {**CHANGES, "nearer": partial(centre, share=0.85), "mirrored": mirror}
-)
+PICTURE_CHANGES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    **CHANGES,
+    "nearer": partial(centre, share=0.85),
+    "mirrored": mirror,
+}
 
 
 def _to_levels(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,20 +44,18 @@ class Kind:
     names: bytes
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "cifar10": Kind(
-            *("CIFAR-10", 10, "cifar-10-python.tar.gz", "cifar-10-batches-py"),
-            *(tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",), b"labels"),
-            *("batches.meta", b"label_names"),
-        ),
-        "cifar100": Kind(
-            *("CIFAR-100", 100, "cifar-100-python.tar.gz", "cifar-100-python"),
-            *(("train",), ("test",), b"fine_labels"),
-            *("meta", b"fine_label_names"),
-        ),
-    }
-)
+KINDS: Mapping[str, Kind] = {
+    "cifar10": Kind(
+        *("CIFAR-10", 10, "cifar-10-python.tar.gz", "cifar-10-batches-py"),
+        *(tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",), b"labels"),
+        *("batches.meta", b"label_names"),
+    ),
+    "cifar100": Kind(
+        *("CIFAR-100", 100, "cifar-100-python.tar.gz", "cifar-100-python"),
+        *(("train",), ("test",), b"fine_labels"),
+        *("meta", b"fine_label_names"),
+    ),
+}
 
 
 def read(archive: Path, kind: Kind) -> tuple[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]]:
@@ -137,15 +134,13 @@ def pixels(part: _Part) -> np.ndarray | None:
 class _PartsOnly(pickle.Unpickler):
     """Reads the original's batches and runs none of the code that a pickle can name, NumPy's included."""
 
-    _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = MappingProxyType(
-        {
-            ("numpy.core.multiarray", "_reconstruct"): _Part,
-            ("numpy", "ndarray"): _Part,
-            ("numpy", "dtype"): _Part,
-            # How Python 3 writes bytes for Python 2.
-            ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
-        }
-    )
+    _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Part,
+        ("numpy", "ndarray"): _Part,
+        ("numpy", "dtype"): _Part,
+        # How Python 3 writes bytes for Python 2.
+        ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name, of a short list; any other is refused."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -18,16 +17,14 @@ from verdict.data.digits.scenes import handwriting_digits
 from verdict.model.changes import bilinear
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-FACTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "digit": DIGITS,
-        "colour": ("red", "green", "blue", "yellow", "purple", "cyan"),
-        "size": ("small", "large"),
-        "position": ("centre", "left", "right", "top", "bottom"),
-        "texture": ("plain", "striped", "dotted"),
-        "background": ("black", "grey", "white", "checkered"),
-    }
-)
+FACTORS: Mapping[str, tuple[str, ...]] = {
+    "digit": DIGITS,
+    "colour": ("red", "green", "blue", "yellow", "purple", "cyan"),
+    "size": ("small", "large"),
+    "position": ("centre", "left", "right", "top", "bottom"),
+    "texture": ("plain", "striped", "dotted"),
+    "background": ("black", "grey", "white", "checkered"),
+}
 PALETTE = np.array(
     [[225, 40, 35], [35, 170, 60], [45, 90, 235], [235, 205, 20], [165, 60, 200], [30, 190, 205]], dtype=np.float32
 )

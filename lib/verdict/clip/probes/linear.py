@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -31,16 +30,14 @@ from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 Part = tuple[np.ndarray, np.ndarray]
 C_GRID = tuple(float(c) for c in np.logspace(-3, 3, 7))
 # Of C, the number of neighbours, or the weight decay.
-GRIDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        "logistic": C_GRID,
-        # On classes that overlap a machine takes ever longer for a large C, and gains nothing.
-        "linear SVM": C_GRID[:5],
-        "RBF SVM": tuple(float(c) for c in np.logspace(-1, 2, 4)),
-        "kNN": (1, 5, 15),
-        "MLP": (1e-4, 1e-2),
-    }
-)
+GRIDS: Mapping[str, tuple[float, ...]] = {
+    "logistic": C_GRID,
+    # On classes that overlap a machine takes ever longer for a large C, and gains nothing.
+    "linear SVM": C_GRID[:5],
+    "RBF SVM": tuple(float(c) for c in np.logspace(-1, 2, 4)),
+    "kNN": (1, 5, 15),
+    "MLP": (1e-4, 1e-2),
+}
 CONTROLS = ("prompts", "random", "words", "PCA", "classes", "duplicates")
 MAX_BLOCKS = 60
 
