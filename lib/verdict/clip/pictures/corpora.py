@@ -34,7 +34,7 @@ IMAGENETTE: Mapping[str, str] = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
-OF_CIFAR = "{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
+OF_CIFAR = "CIFAR-{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
 OF_IMAGENETTE = "Imagenette (J. Howard, 2019), pictures of ImageNet, for research: read from a local copy or by URL."
 
 
@@ -101,8 +101,10 @@ def read(name: str, source: Path) -> Corpus:
             for part, (y, images) in zip(parts, content, strict=True)
         ]
     if len(set(classes)) != kind.n_classes or len(classes) != kind.n_classes:
-        raise ValueError(f"{source}: {kind.title} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…")
-    return Corpus(*halves, classes, OF_CIFAR.format(kind.title))
+        raise ValueError(
+            f"{source}: CIFAR-{kind.n_classes} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…"
+        )
+    return Corpus(*halves, classes, OF_CIFAR.format(kind.n_classes))
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,11 +30,8 @@ _AIR_LIGHT, _LEVELS = 0.85, 7
 
 
 def as_unit(images: ArrayLike) -> np.ndarray:
-    """Read a batch of uint8 images (n, height, width, 3), and nothing else, as float32 in [0, 1]."""
-    array = np.asarray(images)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise ValueError(f"expected images as uint8 (n, height, width, 3), got {array.dtype} {array.shape}")
-    return array.astype(np.float32) / 255.0
+    """A batch of uint8 images (n, height, width, 3) as float32 in [0, 1]."""
+    return np.asarray(images).astype(np.float32) / 255.0
 
 
 def as_bytes(unit: ArrayLike) -> np.ndarray:
