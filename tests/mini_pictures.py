@@ -84,13 +84,17 @@ def cifar_pictures(y, *, seed):
 def cifar_members(name, *, n_train, n_test):
     """What the original archive holds, with `n_train` pictures of each class in each batch of train, shuffled."""
     kind, members = cifar.KINDS[name], {}
-    for k, member in enumerate((*kind.train, *kind.test)):
+    for k, member in enumerate((*kind.train, kind.test)):
         n = n_train if member in kind.train else n_test
         y = np.random.default_rng(k).permutation(np.repeat(np.arange(kind.n_classes), n))
         flat = cifar_pictures(y, seed=k).transpose(0, 3, 1, 2).reshape(len(y), -1)
-        batch = {b"filenames": [b"x.png"] * len(y), kind.labels: y.tolist(), b"data": np.ascontiguousarray(flat)}
+        batch = {
+            b"filenames": [b"x.png"] * len(y),
+            kind.prefix + b"labels": y.tolist(),
+            b"data": np.ascontiguousarray(flat),
+        }
         members[f"{kind.folder}/{member}"] = pickled_by_python2(batch)
-    names = {kind.names: [word.encode() for word in NAMES[name]]}
+    names = {kind.prefix + b"label_names": [word.encode() for word in NAMES[name]]}
     return {kind.folder: None, **members, f"{kind.folder}/{kind.meta}": pickled_by_python2(names)}
 
 

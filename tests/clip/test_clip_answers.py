@@ -1,11 +1,14 @@
 """Zero-shot answers as tables: the scale is applied, questions follow from classes, every pair is asked everything."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from verdict.base.labels import expected_columns
 from verdict.base.params import load_params
 from verdict.clip.encoder import answers
+from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures.sources import of_scenes
 from verdict.model.predict import logits_of
 from verdict.stats.scores import softmax
@@ -50,13 +53,17 @@ def test_a_question_is_asked_in_other_words_or_in_its_own():
     assert asked == pytest.approx(10.0 * vectors @ texts(["an animal", "a vehicle"]).T)
 
 
+def studied(pictures):
+    made = EmbeddedPictures(pictures, images(pictures.images), {"logit_scale": 12.0}, None)
+    made.__dict__["cache"] = SimpleNamespace(images=images, texts=texts)
+    return made
+
+
 @pytest.fixture(scope="module")
 def found():
     pictures = of_scenes({"train": 20, "val": 20, "calib": 23, "test": 29}, seed=5)
     even = {"is it even?": pictures.class_names[::2], "is it a zero?": ("zero",)}
-    return pictures, answers.tables(
-        pictures, images(pictures.images), images, texts, settings(questions=even, views=("darker", "nearer")), 12.0
-    )
+    return pictures, answers.tables(studied(pictures), settings(questions=even, views=("darker", "nearer")))
 
 
 def test_every_pair_is_answered_viewed_and_asked(found):
@@ -87,7 +94,7 @@ def test_a_picture_is_as_far_as_the_nearest_of_train_with_other_handwriting(foun
 
 def test_views_change_logits_and_expected_answers_are_those_of_the_classes(found):
     pictures, tables = found
-    nothing = answers.tables(pictures, images(pictures.images), images, texts, settings(questions={}), 12.0)[QUESTIONS]
+    nothing = answers.tables(studied(pictures), settings(questions={}))[QUESTIONS]
     assert len(nothing) == 0 and set(nothing) == set(tables[QUESTIONS])
     plain = logits_of(tables["predictions"])
     darker = logits_of(tables[VIEWS][tables[VIEWS]["view"] == "darker"])

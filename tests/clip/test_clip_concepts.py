@@ -1,5 +1,7 @@
 """Knowledge of a made-up encoder whose every answer is known: it sees colours and reads their names."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ class ColourReader:
     """An embedding is the share of each colour, or of each colour's name."""
 
     grid = 6
+    encoder = SimpleNamespace(grid=grid)
 
     def _shares(self, pixels):
         palette = np.array(list(COLOURS.values()), dtype=float)
@@ -83,13 +86,14 @@ def test_scores_follow_from_the_lists(seen):
     for row, (visual, answer) in enumerate(zip(seen.visual, seen.answer, strict=True)):
         shared = len(set(visual) & set(seen.textual[answer]))
         assert scores["shared"][row] == shared
+        assert scores["jaccard"][row] == shared / len(set(visual) | set(seen.textual[answer]))
         assert scores["lift"][row] == pytest.approx(shared / (len(visual) * 2 / len(BANK)))
         assert scores["mi_table"][row] == pytest.approx(np.log(max(shared, 1)))
     assert (scores["shared"] >= 1).all()
 
 
 def test_an_exchange_of_descriptors_shares_what_chance_gives(seen):
-    visual, textual = seen.is_visual(len(BANK)), seen.is_textual(len(BANK))
+    visual, textual = (activations.memberships(ids, len(BANK)) for ids in (seen.visual, seen.textual))
     observed = (visual & textual[seen.answer]).sum(axis=1).mean()
     rng = np.random.default_rng(0)
     exchanged = activations.permuted_overlaps(visual, textual, seen.answer, n_draws=400, rng=rng)
@@ -99,7 +103,7 @@ def test_an_exchange_of_descriptors_shares_what_chance_gives(seen):
 
 def test_the_gain_of_the_own_class_can_be_missed(seen):
     """By hand, and none on average where pictures and classes have nothing to do with each other."""
-    visual, textual = seen.is_visual(len(BANK)), seen.is_textual(len(BANK))
+    visual, textual = (activations.memberships(ids, len(BANK)) for ids in (seen.visual, seen.textual))
     y_true = np.array([0, 0, 1, 0])
     by_hand = [(visual[k] & textual[y]).sum() - (visual[k] & textual[1 - y]).sum() for k, y in enumerate(y_true)]
     assert activations.own_class_gain(visual, textual, y_true).tolist() == by_hand and by_hand[3] < 0 < by_hand[2]
@@ -121,10 +125,11 @@ def test_a_p_value_counts_what_was_observed_and_says_how_sure_draws_are():
 
 
 def test_pictures_of_a_class_are_alike(seen):
-    within, between = activations.likeness(seen.is_visual(len(BANK)), np.array([0, 0, 1, 1]))
+    visual = activations.memberships(seen.visual, len(BANK))
+    within, between = activations.likeness(visual, np.array([0, 0, 1, 1]))
     assert within[2] == within[3] == 1
     assert between.max() < 1
-    alone, _ = activations.likeness(seen.is_visual(len(BANK)), np.array([0, 1, 2, 2]))
+    alone, _ = activations.likeness(visual, np.array([0, 1, 2, 2]))
     assert np.isnan(alone[:2]).all() and np.isfinite(alone[2:]).all()
 
 

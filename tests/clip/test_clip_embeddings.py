@@ -35,7 +35,7 @@ def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeyp
     with embedded(tmp_path / "project", PAGE, own) as found:
         page = probe_study.Page(found)
         answers, read = page.zero_shot(), page.published()
-        assert found.classes().shape == (100, found.facts["dim"]) and list(answers["n"]) == [60] * 3
+        assert found.classes().shape == (100, 64) and list(answers["n"]) == [60] * 3
         assert found.pictures.class_names == tuple(mini.CIFAR100) and "CIFAR-100" in found.pictures.attribution
         assert page.study.stage.numbers["zero_shot.n_names_cleaned"].value == 9
         assert page.study.stage.numbers["zero_shot.chance"].value == pytest.approx(1 / 100)
@@ -44,7 +44,7 @@ def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeyp
 
 def test_pages_read_what_the_stage_stored(study):
     z, y, groups = study.of("test")
-    assert z.shape == (50, study.facts["dim"]) and len(y) == len(groups) == 50
+    assert z.shape == (50, 64) and len(y) == len(groups) == 50
     assert isinstance(study.pictures.images, np.memmap) and isinstance(study.embeddings, np.memmap)
     assert study.facts["name"] == SHIPPED and SHIPPED in study.model_line
     assert study.logit_scale == pytest.approx(study.encoder.logit_scale)

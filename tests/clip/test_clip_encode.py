@@ -15,6 +15,7 @@ from verdict.clip.encoder.encode import DualEncoder, mixed, saved, variants, wit
 
 RNG = np.random.default_rng(7)
 IMAGES = RNG.integers(256, size=(5, 48, 48, 3), dtype=np.uint8)
+DIM = 64
 TEXTS = ["a photo of a red seven", "a small digit", "this is a blue zero"]
 
 
@@ -25,10 +26,10 @@ def shipped():
 
 def test_embeddings_are_unit_vectors_of_one_space(shipped):
     images, texts = shipped.images(IMAGES), shipped.texts(TEXTS)
-    assert images.shape == (5, shipped.dim) and texts.shape == (3, shipped.dim)
+    assert images.shape == (5, DIM) and texts.shape == (3, DIM)
     assert images.dtype == texts.dtype == np.float32
     assert np.linalg.norm(images, axis=1) == pytest.approx(1, abs=1e-5)
-    assert shipped.patches(IMAGES).shape == (5, shipped.grid**2, shipped.dim)
+    assert shipped.patches(IMAGES).shape == (5, shipped.grid**2, DIM)
     assert shipped.logit_scale == pytest.approx(float(shipped.model.logit_scale.detach().exp()))
     assert 1 < shipped.logit_scale <= 100.001
 

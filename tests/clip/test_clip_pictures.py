@@ -203,7 +203,7 @@ def test_one_word_written_twice_is_not_two_classes(own, one, other):
         (lambda lines: [*lines[:2], lines[2].rpartition(",")[0] + ",", *lines[3:]], "line 4: the split is empty"),
         (lambda lines: [lines[0].replace(",cat_big,", ",,"), *lines[1:]], "line 2: the label is empty"),
         (lambda lines: [*lines, "../../etc/passwd,dog,test"], "line 34: image id .* is not a plain name"),
-        (lambda lines: [*lines, "none.png,dog,test"], "line 34: there is no picture 'none.png'"),
+        (lambda lines: [*lines, "none.png,dog,test"], r"line 34: 1 images are not in .*, the first: \['none\.png'\]"),
         (lambda lines: [*lines, "https://x.org/a.png,dog,test"], "line 34: .* but an address"),
         (lambda lines: [*lines, lines[0]], "line 34: repeats line 2, the picture"),
         (lambda lines: [*lines, lines[0].replace(".png", "")], "line 34: image ids .* are the same file"),
@@ -235,7 +235,7 @@ def test_pictures_of_formats_that_are_not_read_are_not_left_out_in_silence(own, 
     with pytest.raises(ValueError, match=rf"1 pictures have a format that is not read, the first: .*IMG_1\.{ending}"):
         of_folder(own)
     with pytest.raises(
-        FileNotFoundError, match=rf"no picture 'IMG_1\.{ending}'.* is there, but only JPEG, PNG, .* are read"
+        FileNotFoundError, match=rf"the first: \['IMG_1\.{ending}'\].* is there, but only JPEG, PNG, .* are read"
     ):
         of_table(own, [*rows_of(own), f"IMG_1.{ending},dog,train"])
 

@@ -16,7 +16,6 @@ from verdict.clip.encoder.encode import DualEncoder, saved
 from verdict.clip.encoder.shipped import CLIP_PX, by_factor, captioned_scenes
 from verdict.clip.encoder.teach import (
     ClipRecipe,
-    Drawn,
     contrastive_loss,
     new_tokenizer,
     train_clip,
@@ -30,7 +29,7 @@ def squares(n, rng):
     colour = rng.integers(3, size=n)
     images = np.broadcast_to(COLOURS[colour][:, None, None], (n, 8, 8, 3)).copy()
     texts = [f"a {['red', 'green', 'blue'][k]} square" for k in colour]
-    return Drawn(images, texts, colour[:, None] == colour, {"colour": colour})
+    return images, texts, colour[:, None] == colour, {"colour": colour}
 
 
 TINY = ClipRecipe(
@@ -65,18 +64,17 @@ def test_a_few_steps_teach_colours_and_repeat(tmp_path):
     assert len(losses) == 40 and losses[0] == again[0]
     assert np.mean(losses[-5:]) < losses[0] - 0.4
     encoder = DualEncoder.from_preset(str(saved(model, processor, tokenizer, tmp_path)))
-    shown = squares(31, np.random.default_rng(1))
-    images, truth = shown.images, shown.is_true
+    images, _, truth, _ = squares(31, np.random.default_rng(1))
     answer = (encoder.images(images) @ encoder.texts([f"a {c} square" for c in ("red", "green", "blue")]).T).argmax(1)
     assert ((answer[:, None] == answer) == truth).mean() > 0.9
 
 
 def test_captioned_scenes_leave_the_held_out_couples_out():
-    drawn = captioned_scenes(1500, np.random.default_rng(4))
-    assert drawn.images.shape == (1500, CLIP_PX, CLIP_PX, 3) and drawn.is_true.diagonal().all()
+    images, texts, is_true, _ = captioned_scenes(1500, np.random.default_rng(4))
+    assert images.shape == (1500, CLIP_PX, CLIP_PX, 3) and is_true.diagonal().all()
     # (digit + 2 * colour) % 5 == 0, written out for two of the twelve couples.
-    assert not any("red five" in text or "green three" in text for text in drawn.texts)
-    assert any("red three" in text for text in drawn.texts)
+    assert not any("red five" in text or "green three" in text for text in texts)
+    assert any("red three" in text for text in texts)
 
 
 def test_the_shipped_encoder_is_the_one_its_card_names_and_sees_what_it_says():
@@ -106,8 +104,7 @@ def test_own_pictures_become_captioned_batches():
     params = load_params("base").clip.training
     recipe = own_model.recipe_of(labelled(), params.model_copy(update={"batch": 16, "epochs": 3}))
     assert recipe.steps == 3 * (45 // 16)
-    drawn = recipe.draw(16, np.random.default_rng(1))
-    images, texts, truth = drawn.images, drawn.texts, drawn.is_true
+    images, texts, truth, _ = recipe.draw(16, np.random.default_rng(1))
     assert images.shape == (16, 32, 32, 3) and images.dtype == np.uint8
     assert set(texts) <= {f"{start}{c} one" for start in ("a photo of a ", "a ") for c in ("red", "green", "blue")}
     names = np.array([text.split()[-2] for text in texts])

@@ -37,22 +37,12 @@ def test_a_flat_image_has_no_contrast_to_change():
     assert np.array_equal(contrast(flat, factor=3.0), flat)
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((2, 5, 7, 3)), np.zeros((5, 7, 3), np.uint8), np.zeros((2, 5, 7, 1), np.uint8)]
-)
-def test_what_is_no_image_is_refused(bad):
-    with pytest.raises(ValueError, match="expected uint8 images"):
-        brightness(bad, factor=1.0)
-
-
 def test_the_middle_grows_to_the_whole():
     images = np.zeros((2, 12, 16, 3), dtype=np.uint8)
     images[:, 2:10, 3:13] = 200
     grown = centre(images, share=0.5)
     assert grown.shape == images.shape and (grown == 200).all()
     assert np.array_equal(centre(images, share=1.0), images)
-    with pytest.raises(ValueError, match="share"):
-        centre(images, share=0.0)
 
 
 def test_a_mirror_image_of_a_mirror_image_is_the_image():

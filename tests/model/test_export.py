@@ -273,7 +273,7 @@ def test_a_written_file_comes_back_to_the_bit(tmp_path):
         (lambda text: text.replace("contradiction,0", "maybe,0"), r"p\.csv, line 3: unknown label 'maybe'"),
         (lambda text: text.replace(",0.7", ",0.9"), "line 3: expected probabilities that sum to 1"),
         (lambda text: text.replace(",0.7", ",nan"), "line 3: expected probabilities that sum to 1"),
-        (lambda text: text.replace(",0.7", ""), "line 3: expected 5 cells, got 4"),
+        (lambda text: text.replace(",0.7", ""), "line 3: 4 cells where the header has 5"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, change, message):

@@ -65,7 +65,7 @@ def test_a_path_of_pixels_alone_ends_where_the_whole_network_does(model, shown):
     """Integrated over a path on which only pixels move, the gradients give the difference of its ends."""
     network, pixels = model.network, model.encoders.pixels(shown)
     ids, mask = model.encoders.tokens([HYPOTHESIS])
-    by_pixel, by_word, margins = integrate(network, pixels, 0 * pixels, (ids, ids), mask, sign=1.0, n_steps=48)
+    by_pixel, by_word, margins = integrate(network, (pixels, ids), (0 * pixels, ids), mask, sign=1.0, n_steps=48)
     assert not by_word.any()
     ends = [
         network.model.predict_on_batch({"pixels": part, "token_ids": ids, "padding_mask": mask})[0, 0]

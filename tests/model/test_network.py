@@ -109,7 +109,7 @@ def test_weights_have_one_path_each_and_the_same_in_every_build(network):
     paths_of = [weight.path for weight in network.model.variables if "seed_generator" not in weight.path]
     assert len(set(paths_of)) == len(paths_of)
     assert list(tiny.weights_of(tiny.tiny_network(3))) == paths_of
-    layers = ("take_cls_token", "xattn", "xattn_residual", "xattn_norm", "flatten_cls", "mlp_1", "drop_1", "logit")
+    layers = ("xattn", "xattn_residual", "xattn_norm", "flatten_cls", "mlp_1", "drop_1", "logit")
     assert tuple(network.head) == layers
 
 

@@ -84,9 +84,8 @@ def attribute(
     flat = np.broadcast_to(np.rint(np.median(shown, axis=(1, 2), keepdims=True)), shown.shape).astype(np.uint8)
     pixels, words, margins = integrate(
         model.network,
-        model.encoders.pixels(shown),
-        model.encoders.pixels(flat),
-        (token_ids, padded),
+        (model.encoders.pixels(shown), token_ids),
+        (model.encoders.pixels(flat), padded),
         padding_mask,
         sign=1.0 if answer == Label.CONTRADICTION else -1.0,
         n_steps=n_steps,
@@ -100,9 +99,8 @@ def attribute(
 
 def integrate(
     network: Network,
-    pixels: np.ndarray,
-    flat: np.ndarray,
-    token_ids: tuple[np.ndarray, np.ndarray],
+    shown: tuple[np.ndarray, np.ndarray],
+    flat: tuple[np.ndarray, np.ndarray],
     padding_mask: np.ndarray,
     *,
     sign: float,
@@ -110,13 +108,12 @@ def integrate(
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """Attributions of pixels (H, W) and of token positions (n_words,), and the margins f(x) and f(x').
 
-    Image and baseline are float32 (1, H, W, 3) in the model's own range, the words, their baseline and mask int32
-    (1, n_words); `sign` is 1 or -1, that of the logit in the margin.
+    What is shown and its flat baseline are an image, float32 (1, H, W, 3) in the model's own range, and words, int32
+    (1, n_words) as their mask; `sign` is 1 or -1, that of the logit in the margin.
     """
     embed = network.text.get_layer("token_and_position_embedding")
     baseline, answered = (
-        (ops.convert_to_tensor(image), embed(ops.convert_to_tensor(words)))
-        for image, words in ((flat, token_ids[1]), (pixels, token_ids[0]))
+        (ops.convert_to_tensor(image), embed(ops.convert_to_tensor(words))) for image, words in (flat, shown)
     )
     margins = [
         sign * float(ops.convert_to_numpy(_logit(network, *inputs, padding_mask))[0]) for inputs in (answered, baseline)
@@ -152,5 +149,5 @@ def _logit(network: Network, pixels: Any, embedded: Any, padding_mask: np.ndarra
     hidden = network.text.get_layer("embeddings_layer_norm")(embedded)
     for block in network.text_layers:
         hidden = block(hidden, padding_mask=ops.convert_to_tensor(padding_mask), training=False)
-    states = head_states(network.head, network.head["take_cls_token"](hidden), network.vision(pixels, training=False))
+    states = head_states(network.head, hidden[:, :1], network.vision(pixels, training=False))
     return states["logit"][:, 0]

@@ -38,23 +38,6 @@ class FreezePlan:
                 raise ValueError(f"{kind} must lie in 0..{len(blocks)} for these backbones, got {wanted}")
 
 
-@keras.saving.register_keras_serializable("verdict")
-class TakeFirstToken(keras.layers.Layer):
-    """(batch, n_tokens, d) → (batch, 1, d): the [CLS] token."""
-
-    def call(self, tokens):  # noqa: D102
-        return tokens[:, :1, :]
-
-
-@keras.saving.register_keras_serializable("verdict")
-class TakeRows(keras.layers.Layer):
-    """Repeat each distinct encoding for the pairs that share it: (n_distinct, …), (n_pairs,) → (n_pairs, …)."""
-
-    def call(self, encodings, rows):  # noqa: D102
-        return ops.take(encodings, rows, axis=0)
-
-
-@keras.saving.register_keras_serializable("verdict")
 class SingleQueryAttention(keras.layers.MultiHeadAttention):
     """Multi-head attention for a query of one token: the same function and weights, with far less arithmetic.
 
@@ -135,7 +118,6 @@ def build_network(
         raise ValueError(f"sequence_length must lie in 2..{limit} for this text encoder, got {sequence_length}")
     width = text.hidden_dim
     head: dict[str, keras.layers.Layer] = {
-        "take_cls_token": TakeFirstToken(name="take_cls_token"),
         "xattn": attention(heads, key_dim, dropout=dropout, name="xattn"),
         "xattn_residual": keras.layers.Add(name="xattn_residual"),
         "xattn_norm": keras.layers.LayerNormalization(epsilon=1e-6, name="xattn_norm"),
@@ -149,7 +131,7 @@ def build_network(
     token_ids = keras.Input((sequence_length,), dtype="int32", name="token_ids")
     padding_mask = keras.Input((sequence_length,), dtype="int32", name="padding_mask")
     words = text({"token_ids": token_ids, "padding_mask": padding_mask})
-    logit = head_states(head, head["take_cls_token"](words), vision(pixels))["logit"]
+    logit = head_states(head, words[:, :1], vision(pixels))["logit"]
     inputs = {"pixels": pixels, "token_ids": token_ids, "padding_mask": padding_mask}
     return Network(keras.Model(inputs, logit, name="verdict"), vision, text, head, sequence_length)
 
@@ -223,7 +205,7 @@ def text_prefix(network: Network, depths: Sequence[int], *, means: bool = False)
     hidden = [network.text.get_layer("embeddings_dropout")(network.text.get_layer("embeddings_layer_norm")(embedded))]
     for block in network.text_layers:
         hidden.append(block(hidden[-1], padding_mask=padding_mask))
-    cut = [hidden[-1 - depth] if depth else network.head["take_cls_token"](hidden[-1]) for depth in depths]
+    cut = [hidden[-1 - depth] if depth else hidden[-1][:, :1] for depth in depths]
     if means:
         shown = ops.cast(padding_mask, hidden[0].dtype)[:, :, None]
         sums = [ops.sum(state * shown, axis=1) for state in reversed(hidden)]
@@ -257,8 +239,6 @@ def build_suffix(network: Network, plan: FreezePlan, *, watched: tuple[str, ...]
         tokens = network.vision.get_layer("vit_encoder").layer_norm(tokens)
     for block in network.text_layers[len(network.text_layers) - plan.text_blocks :]:
         hidden = block(hidden, padding_mask=inputs["padding_mask"])
-    query = network.head["take_cls_token"](hidden)
-    query = TakeRows(name="text_of_pair")(query, inputs["a_text_rows"])
-    shown = TakeRows(name="image_of_pair")(tokens, inputs["a_image_rows"])
-    states = head_states(network.head, query, shown)
+    query = ops.take(hidden[:, :1], inputs["a_text_rows"], axis=0)
+    states = head_states(network.head, query, ops.take(tokens, inputs["a_image_rows"], axis=0))
     return keras.Model(inputs, {name: states[name] for name in watched} if watched else states["logit"], name="suffix")

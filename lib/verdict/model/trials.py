@@ -15,7 +15,7 @@ from verdict.base import paths
 from verdict.base.artifacts import content_hash, package_versions, relative, sha256_bytes
 from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS, Split
-from verdict.base.params import FitParams, TrialParams
+from verdict.base.params import TrialParams
 from verdict.model import augment
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network
@@ -70,7 +70,9 @@ def train_warmup(stage: Stage) -> TrainingRun:
     """
     training = stage.params.training
     train, val = (stage.pairs(split) for split in warmup_splits(stage))
-    fitted, (answers,) = _train(stage, "warmup", FreezePlan(), training.warmup, training.warmup_seed, (train, val, val))
+    depth = {"vision_blocks": 0, "text_blocks": 0}
+    trial = TrialParams(name="warmup", parent="warmup", **depth, **training.warmup.model_dump())
+    fitted, (answers,) = _train(stage, trial, training.warmup_seed, (train, val, val))
     return TrainingRun(fitted, answers)
 
 
@@ -112,19 +114,9 @@ def train_seed(stage: Stage, seed: int, *, encoders: Encoders | None = None, is_
         for splits in ((Split.TRAIN,), (Split.VAL,), (Split.TEST,), EVALUATION_SPLITS)
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
-    fitted, answers = _train(
-        stage,
-        trial.name,
-        FreezePlan(trial.vision_blocks, trial.text_blocks),
-        trial,
-        seed,
-        (oversampled(train, trial, seed), val, *((evaluation, shuffled) if is_asked else ())),
-        encoders=encoders,
-        parent=read_weights(stage.upstream(*source)),
-        blank=trial.image == "blank",
-        n_shown=len(train),
-        n_views=trial.views,
-    )
+    tables = (oversampled(train, trial, seed), val, *((evaluation, shuffled) if is_asked else ()))
+    parent = read_weights(stage.upstream(*source))
+    fitted, answers = _train(stage, trial, seed, tables, encoders=encoders, parent=parent, n_shown=len(train))
     return TrainingRun(fitted, answers[0], answers[1].assign(stage=SHUFFLED)) if is_asked else TrainingRun(fitted)
 
 
@@ -139,24 +131,21 @@ def together(runs: Mapping[int, TrainingRun]) -> dict[str, pd.DataFrame]:
 
 def _train(
     stage: Stage,
-    name: str,
-    plan: FreezePlan,
-    params: FitParams,
+    trial: TrialParams,
     seed: int,
     tables: tuple[pd.DataFrame, ...],
     *,
     encoders: Encoders | None = None,
     parent: dict[str, np.ndarray] | None = None,
-    blank: bool = False,
     n_shown: int | None = None,
-    n_views: int = 0,
 ) -> tuple[Fit, list[pd.DataFrame]]:
     """Fit on the first table, validate on the second; where there are others, store the weights and predict these."""
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
+    plan, blank = FreezePlan(trial.vision_blocks, trial.text_blocks), trial.image == "blank"
     features = Features.open(folder, plan)
-    views = AugmentedViews.open(folder, plan, n_views) if n_views else None
-    network = load_network(stage.params.model, dropout=params.dropout, seed=seed, encoders=encoders)
+    views = AugmentedViews.open(folder, plan, trial.views) if trial.views else None
+    network = load_network(stage.params.model, dropout=trial.dropout, seed=seed, encoders=encoders)
     if parent is not None:
         load_weights(network, parent)
     shown = Shown(features, *(Rows.of(features, table) for table in tables[:2]), blank, n_shown, views)
@@ -164,17 +153,17 @@ def _train(
         network,
         plan,
         shown,
-        params,
+        trial,
         training,
         seed=seed,
         checkpoint=_checkpoint(stage, seed),
-        identity=_identity(stage, parent, (AugmentedViews if n_views else Features).files(plan)),
+        identity=_identity(stage, parent, (AugmentedViews if trial.views else Features).files(plan)),
         progress=stage.progress,
     )
     if len(tables) == 2:
         return outcome, []
     save_weights(network, stage.path(weights_file(seed) if stage.trial_name else "weights.npz"), parent=parent)
-    suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": name, "seed": seed}
+    suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": trial.name, "seed": seed}
     logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
     return outcome, [prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True)]
 

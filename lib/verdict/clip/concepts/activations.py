@@ -42,14 +42,6 @@ class Seen:
     answer: np.ndarray
     textual: np.ndarray
 
-    def is_visual(self, n_bank: int) -> np.ndarray:
-        """Whether each image has each descriptor, bool (n, D)."""
-        return memberships(self.visual, n_bank)
-
-    def is_textual(self, n_bank: int) -> np.ndarray:
-        """Whether each class has each descriptor, bool (K, D)."""
-        return memberships(list(self.textual), n_bank)
-
 
 def find_parts(
     reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, settings: ConceptsParams, *, seed: int
@@ -59,7 +51,7 @@ def find_parts(
     `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     patches = reader.patches(images)
-    masks = by_class(partial(foreground_spectral, grid=(reader.grid, reader.grid)), y_true, patches)
+    masks = by_class(partial(foreground_spectral, grid=(reader.encoder.grid,) * 2), y_true, patches)
     how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
     return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
 
@@ -157,15 +149,12 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     auc_published, auc_relative, is_right, is_fallback.
     """
     pairs = list(zip(seen.visual, seen.textual[seen.answer], strict=True))
-    lists = {
-        "n_visual": [len(visual) for visual in seen.visual],
-        "shared": [knowledge.n_shared(*pair) for pair in pairs],
-    }
-    found = pd.DataFrame(lists)
+    visual, textual = memberships(seen.visual, n_bank), memberships(seen.textual, n_bank)[seen.answer]
+    found = pd.DataFrame({"n_visual": visual.sum(axis=1), "shared": (visual & textual).sum(axis=1)})
     curves = [knowledge.published_curve(*pair) for pair in pairs]
     return found.assign(
         lift=found["shared"] / knowledge.expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
-        jaccard=[knowledge.jaccard(*pair) for pair in pairs],
+        jaccard=share_of(visual & textual, visual | textual),
         ranked=[knowledge.rank_biased_overlap(*pair) for pair in pairs],
         mi_published=[curve[0] for curve in curves],
         mi_table=knowledge.mi_table(found["shared"]),
@@ -216,11 +205,9 @@ def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.
     """
     has = is_visual.astype(float)
     both, sizes = has @ has.T, has.sum(axis=1)
-    union = sizes[:, None] + sizes[None, :] - both
-    index = ratio(both, union)
-    same = np.asarray(y_true)[:, None] == np.asarray(y_true)[None, :]
-    other = ~same
-    np.fill_diagonal(same, False)
+    index = ratio(both, sizes[:, None] + sizes[None, :] - both)
+    other = np.asarray(y_true)[:, None] != np.asarray(y_true)[None, :]
+    same = ~other & ~np.eye(len(other), dtype=bool)
     return share_of(index * same, same), share_of(index * other, other)
 
 

@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.clip import UNTRAINED, WHOLE
 from verdict.clip.concepts import activations, knowledge, parts
-from verdict.clip.concepts.activations import Seen, by_class, nearest, share_of
+from verdict.clip.concepts.activations import Seen, by_class, memberships, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.embeddings import EmbeddingCache
 from verdict.clip.pictures.words import prompts, unit_means
@@ -53,7 +53,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     if shown.masks is None:
         return pd.DataFrame(columns=["label", "value", "low", "high"])
     reader = setup.readers[WHOLE]
-    grid, features = (reader.grid, reader.grid), {"last tokens": reader.patches(shown.images)}
+    grid, features = (reader.encoder.grid,) * 2, {"last tokens": reader.patches(shown.images)}
     features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
     found = {}
     for name, values in features.items():
@@ -127,10 +127,10 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
-        "parts": ("of the picture's parts", seen.is_visual(n_bank)),
-        "bare": ("of its parts, pointed at without red", setup.look(WHOLE, bare=seen).is_visual(n_bank)),
-        "nearest": ("as many, nearest to the whole picture", activations.memberships(ranked, n_bank)),
-        "class": ("of the class that it is given", seen.is_textual(n_bank)[seen.answer]),
+        "parts": ("of the picture's parts", memberships(seen.visual, n_bank)),
+        "bare": ("of its parts, pointed at without red", memberships(setup.look(WHOLE, bare=seen).visual, n_bank)),
+        "nearest": ("as many, nearest to the whole picture", memberships(ranked, n_bank)),
+        "class": ("of the class that it is given", memberships(seen.textual, n_bank)[seen.answer]),
         "bank": ("all of the bank", np.ones_like(shown.truth)),
     }
     is_red = np.array([words.get("colour") == "red" for _, words in setup.bank])
@@ -185,7 +185,7 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
     n_bank, level = len(setup.bank), setup.stage.params.statistics.level
     n_draws, rows, drawn = setup.stage.params.concepts.n_draws, [], {}
     for name, one in seen.items():
-        visual, textual = one.is_visual(n_bank), one.is_textual(n_bank)
+        visual, textual = (memberships(ids, n_bank) for ids in (one.visual, one.textual))
         shared, rng = (visual & textual[one.answer]).sum(axis=1), setup.stage.rng("concepts.exchanged")
         drawn[name] = activations.permuted_overlaps(visual, textual, one.answer, n_draws=n_draws, rng=rng)
         by_chance = knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
@@ -275,10 +275,11 @@ def stability_table(setup: Setup, seen: Seen) -> pd.DataFrame:
     Columns compared, jaccard (with interval). Numbers `concepts.same_class`, `.other_class`, `.class_gain` (the paired
     difference of these two) and `.same_picture`.
     """
-    settings = setup.stage.params.concepts
-    within, between = activations.likeness(seen.is_visual(len(setup.bank)), setup.shown.y_true)
-    again = [setup.look(WHOLE, seed=settings.seed + k).visual for k in range(1, settings.n_seeds)]
-    repeated = [[knowledge.jaccard(a, b) for a, b in zip(seen.visual, other, strict=True)] for other in again]
+    own = memberships(seen.visual, len(setup.bank))
+    within, between = activations.likeness(own, setup.shown.y_true)
+    looks = (setup.look(WHOLE, again=k).visual for k in range(1, setup.stage.params.concepts.n_seeds))
+    again = [memberships(visual, len(setup.bank)) for visual in looks]
+    repeated = [share_of(own & other, own | other) for other in again]
     rows = []
     for name, compared, value in (
         ("same_picture", "the same picture, another seed of k-means", np.nanmean(repeated, axis=0)),
@@ -306,7 +307,9 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
     judged = material(pictures, setup.classes, setup.bank, "test")
     found = setup.look(WHOLE, pictures=source)
     n_classes, n_bank = len(setup.classes), len(setup.bank)
-    frequent = activations.frequent_descriptors(found.is_visual(n_bank), source.y_true, n_classes, settings.n_added)
+    frequent = activations.frequent_descriptors(
+        memberships(found.visual, n_bank), source.y_true, n_classes, settings.n_added
+    )
     drawn = setup.stage.rng("concepts.added").integers(n_bank, size=(n_classes, settings.n_added))
     vectors, plain, rows = np.asarray(reader.images(judged.images)), None, []
     for name, number, chosen in (

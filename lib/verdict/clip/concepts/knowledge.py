@@ -34,17 +34,6 @@ def mi_table(I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
     return np.log(np.maximum(np.asarray(I), 1)).astype(float)[()]
 
 
-def n_shared(visual: ArrayLike, textual: ArrayLike) -> int:
-    """Number of descriptors of the image that are also of the class."""
-    return int(np.isin(np.unique(visual), textual).sum())
-
-
-def jaccard(first: ArrayLike, second: ArrayLike) -> float:
-    """Shared descriptors over all that occur in either list; NaN where both are empty."""
-    union = np.union1d(first, second).size
-    return n_shared(first, second) / union if union else float("nan")
-
-
 def expected_shared(n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
     """How many two lists drawn at random share on average, N M / |D|."""
     return np.asarray(n_visual) * n_textual / n_bank

@@ -70,21 +70,16 @@ class Setup:
         vectors = class_vectors(reader.texts, list(self.classes["name"]), self.study.pictures.templates)
         return vectors, np.asarray(reader.texts(self.texts))
 
-    def look(
-        self, name: str, *, seed: int | None = None, pictures: Material | None = None, bare: Seen | None = None
-    ) -> Seen:
-        """What one encoder finds in the shown pictures, or in others; with another seed, or with the parts of another
-        look, pointed at without outlines.
+    def look(self, name: str, *, again: int = 0, pictures: Material | None = None, bare: Seen | None = None) -> Seen:
+        """What one encoder finds in the shown pictures, or in others; with the seed that is `again` further, or with
+        the parts of another look, pointed at without outlines.
         """
         settings, chosen, reader = self.stage.params.concepts, pictures or self.shown, self.readers[name]
-        if bare is not None:
-            settings = settings.model_copy(update={"outline": False})
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
-        seed = settings.seed if seed is None else seed
-        if bare is None:
-            found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=seed)
+        if bare:
+            found, settings = (bare.masks, bare.parts), settings.model_copy(update={"outline": False})
         else:
-            found = (bare.masks, bare.parts)
+            found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=settings.seed + again)
         return look(reader, chosen.images, found, self.words(reader), settings)
 
     def mean(

@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 from verdict.base.labels import Split, expected_columns, logit_columns
 from verdict.base.numbers import SETTING
 from verdict.base.params import ClipPolicyParams
-from verdict.clip.encoder.embeddings import open_embeddings
+from verdict.clip.encoder.embeddings import EmbeddedPictures, open_embeddings
 from verdict.clip.pictures.sources import Pictures
 from verdict.clip.pictures.words import class_vectors
 from verdict.clip.probes.zero_shot import scaled_logits
@@ -64,11 +64,8 @@ def question_logits(
 
 def answer(stage: Stage) -> None:
     """The stage without a notebook: ask the dual encoder, and save what it answers."""
-    study = open_embeddings(stage)
-    settings = stage.params.clip_policy
-    towers = (study.embeddings, study.cache.images, study.cache.texts)
-    found = tables(study.pictures, *towers, settings, study.logit_scale)
-    found[DISTANCES] = distances(study.pictures, study.embeddings)
+    study, settings = open_embeddings(stage), stage.params.clip_policy
+    found = tables(study, settings) | {DISTANCES: distances(study.pictures, study.embeddings)}
     stage.number("clip.logit_scale", study.logit_scale, kind=SETTING)
     stage.counts("clip", {"n_views": len(settings.views), "n_questions": len(settings.questions)})
     stage.save(**found)
@@ -85,33 +82,25 @@ def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
     return told.assign(distance=distance.round(6)).reset_index(drop=True)
 
 
-def tables(
-    pictures: Pictures,
-    embeddings: np.ndarray,
-    images: Encode,
-    texts: Encode,
-    settings: ClipPolicyParams,
-    logit_scale: float,
-) -> dict[str, pd.DataFrame]:
+def tables(study: EmbeddedPictures, settings: ClipPolicyParams) -> dict[str, pd.DataFrame]:
     """Everything that is asked of an encoder about the pictures of calib and test.
 
-    `embeddings` (n, d) are unit vectors of all pictures; `images` and `texts` encode changed views and sentences.
     Returns `pairs` (pair_id, image_id, group_id, label, split), `predictions` (a prediction table), `VIEWS` (pair_id,
     split, view, logits), `QUESTIONS` (pair_id, split, question, logits of yes and no, what each class should answer)
     and `classes`.
     """
-    names = pictures.class_names
+    pictures, names, logit_scale = study.pictures, study.pictures.class_names, study.logit_scale
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])
     own, shown = pictures.table.iloc[rows].reset_index(drop=True), pictures.images[rows]
-    classes, vectors = class_vectors(texts, names, pictures.templates), np.asarray(embeddings[rows])
+    classes, vectors = study.classes(), np.asarray(study.embeddings[rows])
     pairs = own[["image_id", "group_id", "split"]].copy()
     pairs.insert(0, "pair_id", own["image_id"])
     predictions = pairs.assign(stage=CLIP_ANSWERS, trial=RECORDED_RUN[0], seed=RECORDED_RUN[1], y_true=own["y"])
     asked, views = pairs[["pair_id", "split"]], []
     for name in settings.views:
-        seen = np.asarray(images(PICTURE_CHANGES[name](shown)))
+        seen = np.asarray(study.cache.images(PICTURE_CHANGES[name](shown)))
         views.append(_beside(asked.assign(view=name), scaled_logits(seen, classes, logit_scale)))
-    answers = question_logits(vectors, texts, names, settings, logit_scale)
+    answers = question_logits(vectors, study.cache.texts, names, settings, logit_scale)
     expected = expected_answers(settings.questions, names)
     empty = pd.DataFrame(columns=["pair_id", "split", "question", *logit_columns(2), *expected_columns(names)])
     questions = [

@@ -59,11 +59,6 @@ class EmbeddingCache:
     encoder: DualEncoder
     progress: Callable[[str], None] = lambda text: None
 
-    @property
-    def grid(self) -> int:
-        """Patches along a side."""
-        return self.encoder.grid
-
     def images(self, images: np.ndarray) -> np.ndarray:
         """Embeddings of uint8 images (n, h, w, 3): float32 (n, d), unit length."""
         return self._get("images", array_hash(images), images)
@@ -93,7 +88,7 @@ class EmbeddingCache:
 class EmbeddedPictures:
     """Pictures with embeddings (n, d) of unit length, all memory-mapped, and the encoder that made them.
 
-    `facts` about it: name, revision, identity, logit_scale, n_params, dim, grid, image_px, preset.
+    `facts` about it: name, revision, identity, logit_scale, grid, n_params, preset.
     """
 
     pictures: Pictures
@@ -181,14 +176,11 @@ def embed(stage: Stage) -> None:
     write_npy(stage.path("embeddings.npy"), np.asarray(cache_of(stage, encoder).images(pictures.images)))
     if pictures.masks is not None:
         write_npy(stage.path("masks.npy"), pictures.masks)
-    names = ("name", "revision", "identity", "logit_scale", "n_params", "dim", "grid", "image_px")
-    facts = {name: getattr(encoder, name) for name in names} | {"preset": preset}
-    if is_own:
-        facts |= {"name": TRAINED}
+    facts = {name: getattr(encoder, name) for name in ("name", "revision", "identity", "logit_scale", "grid")}
+    facts |= {"n_params": encoder.model.num_parameters(), "preset": preset} | ({"name": TRAINED} if is_own else {})
     words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
     stage.numbers["clip.encoder"] = encoder_number(facts, params.source)
-    write_json(stage.path("encoder.json"), facts)
-    write_json(stage.path("words.json"), words)
+    write_json(stage.path("encoder.json"), facts | words)
     for split in SPLITS:
         stage.number(f"clip.n_{split}", len(pictures.rows(split)), unit="count", split=split)
     stage.save(pictures=pictures.table)
@@ -197,13 +189,13 @@ def embed(stage: Stage) -> None:
 def open_embeddings(stage: Stage) -> EmbeddedPictures:
     """Open what `embed` stored, verified against its record; the stage gets the number `clip.encoder`."""
     home = stage.upstream_folder(CLIP_EMBEDDINGS)
-    words, facts = read_json(home / "words.json"), read_json(home / "encoder.json")
+    facts = read_json(home / "encoder.json")
     if stage.params.clip.preset == TRAINED:
         facts["preset"] = str(paths.ROOT / facts["preset"])
     stage.numbers["clip.encoder"] = encoder_number(facts, stage.params.clip.source)
     arrays = {name: np.load(home / f"{name}.npy", mmap_mode="r") for name in ("images", "embeddings")}
     masks = np.load(home / "masks.npy", mmap_mode="r") if (home / "masks.npy").is_file() else None
-    names = (tuple(words["class_names"]), tuple(words["templates"]))
+    words = (tuple(facts.pop("class_names")), tuple(facts.pop("templates")))
     table = pd.read_parquet(home / "pictures.parquet")
-    pictures = Pictures(arrays["images"], table, *names, masks, words["attribution"])
+    pictures = Pictures(arrays["images"], table, *words, masks, facts.pop("attribution"))
     return EmbeddedPictures(pictures, arrays["embeddings"], facts, stage)

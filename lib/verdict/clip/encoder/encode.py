@@ -93,16 +93,6 @@ class DualEncoder:
         return float(np.exp(self.model.logit_scale.item()))
 
     @property
-    def n_params(self) -> int:
-        """Number of weights."""
-        return sum(weight.numel() for weight in self.model.parameters())
-
-    @property
-    def dim(self) -> int:
-        """Of the joint space."""
-        return int(self.model.config.projection_dim)
-
-    @property
     def image_px(self) -> int:
         """Side of the square that the vision tower sees."""
         return int(self.model.config.vision_config.image_size)

@@ -37,7 +37,7 @@ def recipe_of(pictures: Pictures, params: ClipTrainingParams, *, may_flip: bool 
         picks = rng.integers(len(pictures.templates), size=len(chosen))
         texts = [prompt(pictures.templates[k], names[y[row]]) for k, row in zip(picks, chosen, strict=True)]
         is_true = y[chosen][:, None] == y[chosen][None, :]
-        return Drawn(moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {})
+        return moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {}
 
     return ClipRecipe(
         draw,

@@ -19,18 +19,9 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 MAX_SCALE = 100.0
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A batch of n pictures, uint8 (n, px, px, 3), with n captions.
-
-    `is_true` (n, n) says whether caption j is true of picture i; `factors`, int (n,) by name, what each picture holds,
-    for linear heads that help the vision tower to its features.
-    """
-
-    images: np.ndarray
-    texts: list[str]
-    is_true: np.ndarray
-    factors: dict[str, np.ndarray]
+# A batch of n pictures, uint8 (n, px, px, 3), with n captions; whether caption j is true of picture i, (n, n); and what
+# each picture holds, int (n,) by name, for linear heads that help the vision tower to its features.
+Drawn = tuple[np.ndarray, list[str], np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -88,11 +79,6 @@ def new_model(recipe: ClipRecipe, tokenizer: CLIPTokenizer) -> CLIPModel:
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=recipe.dim))
 
 
-def new_processor(px: int) -> CLIPImageProcessorPil:
-    """CLIP's preprocessing at a tiny model's size."""
-    return CLIPImageProcessorPil(size={"shortest_edge": px}, crop_size={"height": px, "width": px})
-
-
 def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tensor, is_true: np.ndarray) -> torch.Tensor:
     """Symmetric cross-entropy in which every caption that is true of an image is a positive, with equal weight.
 
@@ -133,7 +119,8 @@ def train_clip(
     step.
     """
     torch.manual_seed(seed)
-    tokenizer, processor = new_tokenizer(recipe.corpus()), new_processor(recipe.image_px)
+    tokenizer, px = new_tokenizer(recipe.corpus()), recipe.image_px
+    processor = CLIPImageProcessorPil(size={"shortest_edge": px}, crop_size={"height": px, "width": px})
     model = new_model(recipe, tokenizer).train()
     heads = torch.nn.ModuleDict({name: torch.nn.Linear(recipe.dim, n) for name, n in recipe.n_values.items()})
     rng = np.random.default_rng([seed, 1])
@@ -142,13 +129,13 @@ def train_clip(
     def step_loss() -> tuple[torch.Tensor, float]:
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
-        drawn = recipe.draw(recipe.batch, rng)
-        image = model.get_image_features(as_pixels(drawn.images, processor)).pooler_output
-        tokens = tokenizer(drawn.texts, padding=True, truncation=True, return_tensors="pt")
+        images, texts, is_true, factors = recipe.draw(recipe.batch, rng)
+        image = model.get_image_features(as_pixels(images, processor)).pooler_output
+        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         text = model.get_text_features(**tokens).pooler_output
         unit = [torch.nn.functional.normalize(part, dim=-1) for part in (image, text)]
-        contrast = contrastive_loss(*unit, model.logit_scale.exp(), drawn.is_true)
-        return contrast + naming_loss(image, heads, drawn.factors), contrast.item()
+        contrast = contrastive_loss(*unit, model.logit_scale.exp(), is_true)
+        return contrast + naming_loss(image, heads, factors), contrast.item()
 
     options = {"steps": recipe.steps, "learning_rate": recipe.learning_rate, "every": 50, "progress": progress}
     losses = descend(name, parameters, step_loss, **options)

@@ -13,7 +13,6 @@ import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,38 +31,31 @@ _DAMAGE = (
 
 @dataclass(frozen=True)
 class Kind:
-    """How one of the two is stored: its archive, the files in it, and the keys of what they hold."""
+    """How one of the two is stored: folder and files of its archive, and how the keys begin of what they hold."""
 
-    title: str
     n_classes: int
-    archive: str
     folder: str
     train: tuple[str, ...]
-    test: tuple[str, ...]
-    labels: bytes
+    test: str
     meta: str
-    names: bytes
+    prefix: bytes = b""
+
+    @property
+    def archive(self) -> str:
+        """Name of the archive."""
+        return f"cifar-{self.n_classes}-python.tar.gz"
 
 
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "cifar10": Kind(
-            *("CIFAR-10", 10, "cifar-10-python.tar.gz", "cifar-10-batches-py"),
-            *(tuple(f"data_batch_{k}" for k in range(1, 6)), ("test_batch",), b"labels"),
-            *("batches.meta", b"label_names"),
-        ),
-        "cifar100": Kind(
-            *("CIFAR-100", 100, "cifar-100-python.tar.gz", "cifar-100-python"),
-            *(("train",), ("test",), b"fine_labels"),
-            *("meta", b"fine_label_names"),
-        ),
-    }
-)
+_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
+KINDS = {
+    "cifar10": Kind(10, "cifar-10-batches-py", _BATCHES, "test_batch", "batches.meta"),
+    "cifar100": Kind(100, "cifar-100-python", ("train",), "test", "meta", b"fine_"),
+}
 
 
 def read(archive: Path, kind: Kind) -> tuple[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]]:
     """Names of the classes; and class ids (n,) with pictures uint8 (n, 32, 32, 3) of train and of test."""
-    wanted, found = {*kind.train, *kind.test, kind.meta}, {}
+    wanted, found = {*kind.train, kind.test, kind.meta}, {}
     with open_tar(archive) as tar:
         for path, member in admitted(tar, archive, max_bytes=MAX_BYTES):
             folder, _, name = path.rpartition("/")
@@ -72,11 +64,11 @@ def read(archive: Path, kind: Kind) -> tuple[tuple[str, ...], list[tuple[np.ndar
                 found[name] = unpickled(source.read(), f"{archive}: {name}")
     if missing := sorted(wanted - set(found)):
         raise ValueError(f"{archive} has no {kind.folder}/{missing[0]}")
-    words = found[kind.meta].get(kind.names)
+    words = found[kind.meta].get(kind.prefix + b"label_names")
     if not isinstance(words, list) or not all(isinstance(word, bytes) for word in words):
         raise ValueError(f"{archive}: {kind.meta} lists no names of classes")
     halves = []
-    for members in (kind.train, kind.test):
+    for members in (kind.train, (kind.test,)):
         batches = [_batch(found[member], kind, f"{archive}: {member}") for member in members]
         halves.append(tuple(np.concatenate(column) for column in zip(*batches, strict=True)))
     return tuple(word.decode("utf-8", "replace") for word in words), halves
@@ -100,9 +92,10 @@ def unpickled(content: bytes, name: str) -> dict[bytes, Any]:
 
 
 def _batch(batch: Mapping[bytes, Any], kind: Kind, name: str) -> tuple[np.ndarray, np.ndarray]:
-    labels = batch.get(kind.labels)
+    key = kind.prefix + b"labels"
+    labels = batch.get(key)
     if not isinstance(labels, list) or not all(type(y) is int and 0 <= y < kind.n_classes for y in labels):
-        raise ValueError(f"{name}: {kind.labels.decode()} is no list of ids from 0 to {kind.n_classes - 1}")
+        raise ValueError(f"{name}: {key.decode()} is no list of ids from 0 to {kind.n_classes - 1}")
     flat = pixels(found) if isinstance(found := batch.get(b"data"), _Part) else None
     wanted = (len(labels), 3 * PX * PX)
     if flat is None or flat.shape != wanted:
@@ -137,15 +130,13 @@ def pixels(part: _Part) -> np.ndarray | None:
 class _PartsOnly(pickle.Unpickler):
     """Reads the original's batches and runs none of the code that a pickle can name, NumPy's included."""
 
-    _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = MappingProxyType(
-        {
-            ("numpy.core.multiarray", "_reconstruct"): _Part,
-            ("numpy", "ndarray"): _Part,
-            ("numpy", "dtype"): _Part,
-            # How Python 3 writes bytes for Python 2.
-            ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
-        }
-    )
+    _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
+        ("numpy.core.multiarray", "_reconstruct"): _Part,
+        ("numpy", "ndarray"): _Part,
+        ("numpy", "dtype"): _Part,
+        # How Python 3 writes bytes for Python 2.
+        ("_codecs", "encode"): lambda text, _: text.encode("latin1"),
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a name, of a short list; any other is refused."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -23,21 +22,19 @@ from verdict.clip.pictures import cifar
 
 IMAGENETTE_ARCHIVE, IMAGENETTE_PX, PARTS = "imagenette2-160.tgz", 160, ("train", "val")
 # WordNet's numbers name the folders.
-IMAGENETTE: Mapping[str, str] = MappingProxyType(
-    {
-        "n01440764": "tench",
-        "n02102040": "English springer",
-        "n02979186": "cassette player",
-        "n03000684": "chain saw",
-        "n03028079": "church",
-        "n03394916": "French horn",
-        "n03417042": "garbage truck",
-        "n03425413": "gas pump",
-        "n03445777": "golf ball",
-        "n03888257": "parachute",
-    }
-)
-OF_CIFAR = "{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
+IMAGENETTE: Mapping[str, str] = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
+OF_CIFAR = "CIFAR-{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
 OF_IMAGENETTE = "Imagenette (J. Howard, 2019), pictures of ImageNet, for research: read from a local copy or by URL."
 
 
@@ -104,8 +101,10 @@ def read(name: str, source: Path) -> Corpus:
             for part, (y, images) in zip(parts, content, strict=True)
         ]
     if len(set(classes)) != kind.n_classes or len(classes) != kind.n_classes:
-        raise ValueError(f"{source}: {kind.title} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…")
-    return Corpus(*halves, classes, OF_CIFAR.format(kind.title))
+        raise ValueError(
+            f"{source}: CIFAR-{kind.n_classes} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…"
+        )
+    return Corpus(*halves, classes, OF_CIFAR.format(kind.n_classes))
 
 
 @dataclass(frozen=True, eq=False)

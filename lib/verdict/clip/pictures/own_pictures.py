@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,8 @@ from verdict.base.files.picture_files import (
     EXTENSIONS,
     NOT_READ,
     files_below,
+    found_images,
     is_leftover,
-    resolve_images,
-    why_missing,
     without_link,
 )
 from verdict.base.files.tables import find_columns, read_table
@@ -83,12 +82,7 @@ def read(params: ClipFolderParams, *, seed: int, is_table: bool) -> OwnPictures:
                 f"{', '.join(SPLITS)}; where no splits are given, shares decide"
             )
     rows["y"] = pd.Index(known).get_indexer(rows["label"])
-    return OwnPictures(home, rows.drop(columns="place"), names, _templates(home))
-
-
-def _rows(found: Iterable[tuple[str, Path, str, str, str, str]]) -> pd.DataFrame:
-    columns = ["image_id", "file", "label", "split", "group_id", "place"]
-    return pd.DataFrame(list(found), columns=columns).reset_index(drop=True)
+    return OwnPictures(home, rows, names, _templates(home))
 
 
 def _folder_rows(home: Path) -> pd.DataFrame:
@@ -114,7 +108,7 @@ def _folder_rows(home: Path) -> pd.DataFrame:
             raise ValueError(f"{place} is a folder of a class without a picture; fill or remove it")
         ids = [path.relative_to(home).as_posix() for path in files]
         found += [(i, without_link(p, home), place.name, split, i, i) for i, p in zip(ids, files, strict=True)]
-    return _rows(found)
+    return pd.DataFrame(found, columns=["image_id", "file", "label", "split", "group_id", "place"])
 
 
 def _folders(home: Path) -> list[Path]:
@@ -135,26 +129,20 @@ def _as_split(name: str, place: str = "") -> str:
 def _table_rows(path: Path, home: Path) -> pd.DataFrame:
     table = read_table(path)
     columns = find_columns(table, ALIASES, ("image_id", "label"))
-    cells = pd.DataFrame({ours: table.column(theirs) for ours, theirs in columns.items()}, dtype="str")
-    places = [f"line {line}" for line in table.lines]
-    for column in ("image_id", "label", "split", "group_id"):
-        if column in cells and (blank := cells[column].eq("")).any():
-            raise ValueError(f"{path}, {places[int(blank.argmax())]}: the {column.removesuffix('_id')} is empty")
-    first: dict[str, str] = {}
-    for place, image_id in zip(places, cells["image_id"], strict=True):
-        if (earlier := first.setdefault(image_id, place)) != place:
-            raise ValueError(f"{path}, {place}: repeats {earlier}, the picture {image_id!r}")
-    files, missing = resolve_images(first, home, places={i: f"{path}, {place}" for i, place in first.items()})
-    if missing:
-        raise FileNotFoundError(
-            f"{path}, {first[missing[0]]}: there is no picture {missing[0]!r} in {home}, and {len(missing)} "
-            f"are missing in all{why_missing(missing, home)}"
-        )
-    written = cells["split"] if "split" in cells else [""] * len(cells)
-    splits = [_as_split(text, f"{path}, {place}") for place, text in zip(places, written, strict=True)]
-    groups = cells["group_id"] if "group_id" in cells else cells["image_id"]
-    ids = [files[image_id] for image_id in cells["image_id"]]
-    return _rows(zip(cells["image_id"], ids, cells["label"], splits, groups, places, strict=True))
+    rows = pd.DataFrame({ours: table.column(theirs) for ours, theirs in columns.items()}, dtype="str")
+    rows = rows.assign(line=table.lines, place=[f"line {line}" for line in table.lines], written=rows["image_id"])
+    for column in columns:
+        if (blank := rows[column].eq("")).any():
+            raise ValueError(f"{path}, {rows['place'][blank.argmax()]}: the {column.removesuffix('_id')} is empty")
+    if (again := rows["image_id"].duplicated()).any():
+        image_id, place = rows.loc[again.argmax(), ["image_id", "place"]]
+        first = rows["place"][rows["image_id"].eq(image_id).argmax()]
+        raise ValueError(f"{path}, {place}: repeats {first}, the picture {image_id!r}")
+    files, _ = found_images(rows, path, home, allow_missing=False, hint="")
+    written = rows.get("split", pd.Series("", rows.index))
+    splits = [_as_split(text, f"{path}, {place}") for text, place in zip(written, rows["place"], strict=True)]
+    groups = rows.get("group_id", rows["image_id"])
+    return rows.assign(file=rows["image_id"].map(files), split=splits, group_id=groups)
 
 
 def _refuse_one_word_twice(rows: pd.DataFrame, source: str) -> None:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_digits
 
 from verdict.data.digits.scenes import handwriting_digits
+from verdict.model.changes import bilinear
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-FACTORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "digit": DIGITS,
-        "colour": ("red", "green", "blue", "yellow", "purple", "cyan"),
-        "size": ("small", "large"),
-        "position": ("centre", "left", "right", "top", "bottom"),
-        "texture": ("plain", "striped", "dotted"),
-        "background": ("black", "grey", "white", "checkered"),
-    }
-)
+FACTORS: Mapping[str, tuple[str, ...]] = {
+    "digit": DIGITS,
+    "colour": ("red", "green", "blue", "yellow", "purple", "cyan"),
+    "size": ("small", "large"),
+    "position": ("centre", "left", "right", "top", "bottom"),
+    "texture": ("plain", "striped", "dotted"),
+    "background": ("black", "grey", "white", "checkered"),
+}
 PALETTE = np.array(
     [[225, 40, 35], [35, 170, 60], [45, 90, 235], [235, 205, 20], [165, 60, 200], [30, 190, 205]], dtype=np.float32
 )
@@ -139,21 +137,10 @@ def _ink(scenes: Scenes, px: int) -> np.ndarray:
     y = (down[None] - middle[:, 1, None, None]) / height[:, None, None]
     angle = np.deg2rad(scenes.rotation)[:, None, None]
     turned = (np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y)
-    column, row = ((part + 0.5) * _SAMPLE_PX - 0.5 for part in turned)
+    # Of a sample with an empty edge.
+    column, row = (np.clip((part + 0.5) * _SAMPLE_PX + 0.5, 0, _SAMPLE_PX + 0.999) for part in turned)
     padded = np.pad(load_digits().images[scenes.sample] / 16.0, ((0, 0), (1, 1), (1, 1))).astype(np.float32)
-    return np.clip(1.35 * _between(padded, row + 1, column + 1), 0, 1).astype(np.float32)
-
-
-def _between(images: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Bilinear values of images (n, h, w) at places (n, ...), which are held inside."""
-    n, height, width = images.shape
-    row, column = np.clip(row, 0, height - 1.001), np.clip(column, 0, width - 1.001)
-    top, left = row.astype(np.int64), column.astype(np.int64)
-    down, right = (row - top).astype(np.float32), (column - left).astype(np.float32)
-    which = np.arange(n).reshape(n, *([1] * (row.ndim - 1)))
-    upper = images[which, top, left] * (1 - right) + images[which, top, left + 1] * right
-    lower = images[which, top + 1, left] * (1 - right) + images[which, top + 1, left + 1] * right
-    return upper * (1 - down) + lower * down
+    return np.clip(1.35 * bilinear(padded[..., None], row, column)[..., 0], 0, 1).astype(np.float32)
 
 
 def _paper(scenes: Scenes, px: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -31,16 +30,14 @@ from verdict.stats.uncertainty import Interval, Resampler, with_bounds
 Part = tuple[np.ndarray, np.ndarray]
 C_GRID = tuple(float(c) for c in np.logspace(-3, 3, 7))
 # Of C, the number of neighbours, or the weight decay.
-GRIDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        "logistic": C_GRID,
-        # On classes that overlap a machine takes ever longer for a large C, and gains nothing.
-        "linear SVM": C_GRID[:5],
-        "RBF SVM": tuple(float(c) for c in np.logspace(-1, 2, 4)),
-        "kNN": (1, 5, 15),
-        "MLP": (1e-4, 1e-2),
-    }
-)
+GRIDS: Mapping[str, tuple[float, ...]] = {
+    "logistic": C_GRID,
+    # On classes that overlap a machine takes ever longer for a large C, and gains nothing.
+    "linear SVM": C_GRID[:5],
+    "RBF SVM": tuple(float(c) for c in np.logspace(-1, 2, 4)),
+    "kNN": (1, 5, 15),
+    "MLP": (1e-4, 1e-2),
+}
 CONTROLS = ("prompts", "random", "words", "PCA", "classes", "duplicates")
 MAX_BLOCKS = 60
 
@@ -91,25 +88,18 @@ def machine(features: np.ndarray, y: np.ndarray, cost: float) -> SVC:
     return SVC(kernel="linear", C=cost, tol=1e-6).fit(np.asarray(features, dtype=np.float64), y)
 
 
-def tau_map(train: Part, test: Part, *, taus: Sequence[float], costs: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy of a linear machine on features / tau, over tau and C; and of C / tau² on plain features.
+def both_machines(
+    train: Part, test: np.ndarray, *, taus: Sequence[float], costs: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of a linear machine on features / tau, over tau and C; and of C / tau² on plain features.
 
-    Both (n_taus, n_costs), both fitted: they agree where the algebra says so.
+    Both (n_taus, n_costs, n_test), both fitted: they agree where the algebra says so.
     """
-    (x, y), (x_test, y_test) = train, test
-    divided = [[(machine(x / tau, y, c).predict(x_test / tau) == y_test).mean() for c in costs] for tau in taus]
-    known = {
-        cost: float((machine(x, y, cost).predict(x_test) == y_test).mean())
-        for cost in {c / tau**2 for tau in taus for c in costs}
-    }
-    return np.array(divided), np.array([[known[c / tau**2] for c in costs] for tau in taus])
-
-
-def agreement(train: Part, test: np.ndarray, *, tau: float) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of a machine on f / tau with C = 1, and whether one on f with C = 1 / tau² agrees, both (n_test,)."""
     x, y = train
-    answer = machine(x / tau, y, 1.0).predict(test / tau)
-    return answer, answer == machine(x, y, 1.0 / tau**2).predict(test)
+    divided = [[machine(x / tau, y, c).predict(test / tau) for c in costs] for tau in taus]
+    wanted = [[c / tau**2 for c in costs] for tau in taus]
+    known = {cost: machine(x, y, cost).predict(test) for cost in np.unique(wanted)}
+    return np.array(divided), np.array([[known[cost] for cost in row] for row in wanted])
 
 
 def directions(

@@ -229,22 +229,21 @@ class Page:
         Columns tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
         intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
         """
-        rows, is_alike = [], []
-        for tau in PUBLISHED_TAUS:
-            answer, is_equal = linear.agreement(*self.small, tau=tau)
-            is_alike.append(is_equal)
+        both = linear.both_machines(*self.small, taus=PUBLISHED_TAUS, costs=(1.0,))
+        rows, is_alike = [], np.equal(*both)[:, 0]
+        for tau, answer, is_equal in zip(PUBLISHED_TAUS, both[0][:, 0], is_alike, strict=True):
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
             accuracy = Interval(row["value"], row["low"], row["high"])
             found = {"accuracy": accuracy, "equal_answers": self.resampler.mean(is_equal, span=(0, 1))}
             rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **bounded(found)})
-        everywhere = self.resampler.mean(np.all(is_alike, axis=0), span=(0, 1))
+        everywhere = self.resampler.mean(is_alike.all(axis=0), span=(0, 1))
         self.keep("tau.equal_answers", everywhere)
         return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])
 
     def tau_map(self) -> tuple[np.ndarray, np.ndarray]:
         """Accuracy over tau and C, of divided features and of plain ones with C / tau²."""
-        train, test = self.small
-        divided, plain = linear.tau_map(train, (test, self.test[1]), taus=TAUS, costs=COSTS)
+        both = linear.both_machines(*self.small, taus=TAUS, costs=COSTS)
+        divided, plain = ((answer == self.test[1]).mean(axis=-1) for answer in both)
         self.study.stage.number("tau.map_difference", float(np.abs(divided - plain).max()), kind=EXACT)
         return divided, plain
 

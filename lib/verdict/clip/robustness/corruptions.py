@@ -21,20 +21,17 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from scipy import ndimage
 
+from verdict.model.changes import bilinear
+
 SEVERITIES = (1, 2, 3, 4, 5)
 NEAR, GROUND = 1.0, (1.8, 6.0)
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _AIR_LIGHT, _LEVELS = 0.85, 7
-# So many images at a time stay in a processor's cache.
-FEW = 4
 
 
 def as_unit(images: ArrayLike) -> np.ndarray:
-    """Read a batch of uint8 images (n, height, width, 3), and nothing else, as float32 in [0, 1]."""
-    array = np.asarray(images)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
-        raise ValueError(f"expected images as uint8 (n, height, width, 3), got {array.dtype} {array.shape}")
-    return array.astype(np.float32) / 255.0
+    """A batch of uint8 images (n, height, width, 3) as float32 in [0, 1]."""
+    return np.asarray(images).astype(np.float32) / 255.0
 
 
 def as_bytes(unit: ArrayLike) -> np.ndarray:
@@ -47,35 +44,6 @@ def psnr(clean: ArrayLike, changed: ArrayLike) -> np.ndarray:
     error = ((as_unit(clean).astype(np.float64) - as_unit(changed)) ** 2).mean(axis=(1, 2, 3))
     with np.errstate(divide="ignore"):
         return -10 * np.log10(error)
-
-
-def bilinear(unit: np.ndarray, rows: ArrayLike, columns: ArrayLike) -> np.ndarray:
-    """Images read at other places, by bilinear interpolation; places outside read the nearest edge.
-
-    Images are float (n, height, width, channels); where each pixel of the result is read, in pixels of the input, is
-    (height, width), or one such map an image.
-    """
-    given = (unit, *(np.broadcast_to(at, unit.shape[:3]) for at in (rows, columns)))
-    return np.concatenate([_bilinear(*(one[k : k + FEW] for one in given)) for k in range(0, len(unit), FEW)])
-
-
-def _bilinear(unit: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    n, height, width, channels = unit.shape
-    rows = np.clip(rows, 0, height - 1).astype(np.float32)
-    columns = np.clip(columns, 0, width - 1).astype(np.float32)
-    top, left = np.floor(rows).astype(np.int32), np.floor(columns).astype(np.int32)
-    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
-    down, across = (rows - top)[..., None], (columns - left)[..., None]
-    # One index into a list of pixels is several times as fast as three.
-    pixels = np.ascontiguousarray(unit).reshape(-1, channels)
-    first = (np.arange(n) * (height * width))[:, None, None]
-
-    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        return pixels.take(first + row * width + column, axis=0, mode="clip")
-
-    upper = at(top, left) * (1 - across) + at(top, right) * across
-    lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
-    return upper * (1 - down) + lower * down
 
 
 def disk(radius: float) -> np.ndarray:

@@ -51,7 +51,9 @@ def false_positive_rate(score: np.ndarray, is_known: np.ndarray, weights: Weight
 
     A score (n,) equal to the threshold passes. NaN if a side is empty. Weights as in `verdict.stats.weighted`.
     """
-    known, unknown = _passing(score, is_known, weights)
+    # Rows at or above each distinct score, from the highest on, (..., n_distinct).
+    values, cells = np.unique(-score, return_inverse=True)
+    known, unknown = (totals(weights, cells, len(values), side).cumsum(axis=-1) for side in (is_known, ~is_known))
     is_enough = known >= KEPT * known[..., -1:] - 1e-9
     place = is_enough.argmax(axis=-1)[..., None]
     passed = np.take_along_axis(unknown, place, axis=-1)[..., 0]
@@ -59,22 +61,9 @@ def false_positive_rate(score: np.ndarray, is_known: np.ndarray, weights: Weight
     return np.where(known[..., -1] > 0, found, np.nan)[()]
 
 
-def average_precision(score: np.ndarray, is_positive: np.ndarray, weights: Weights = None) -> np.ndarray:
-    """Area below precision over recall, by steps; rows of equal score come together. NaN without positives."""
-    positive, negative = _passing(score, is_positive, weights)
-    gained = np.diff(positive, axis=-1, prepend=0)
-    precision = ratio(positive, positive + negative)
-    return ratio((gained * precision).sum(axis=-1), positive[..., -1], empty=np.nan)
-
-
 def detection(score: np.ndarray, is_known: np.ndarray, weights: Weights = None) -> dict[str, np.ndarray]:
-    """AUROC, FPR at 95 % kept, and AUPR with the known and with the unknown images as positives."""
-    return {
-        "auroc": auroc(score, is_known, weights),
-        "fpr95": false_positive_rate(score, is_known, weights),
-        "aupr_known": average_precision(score, is_known, weights),
-        "aupr_unknown": average_precision(-score, ~is_known, weights),
-    }
+    """AUROC, and FPR at 95 % kept."""
+    return {"auroc": auroc(score, is_known, weights), "fpr95": false_positive_rate(score, is_known, weights)}
 
 
 def detection_table(
@@ -86,7 +75,7 @@ def detection_table(
     """How well each score tells known from unknown images, with intervals over images of both sides.
 
     Each side is resampled by itself, so that their sizes stay; the same resamples serve every score of `known`
-    (n_known,) and `unknown` (n_unknown,). One row a score: score, the four of `detection`, each with `_low` and
+    (n_known,) and `unknown` (n_unknown,). One row a score: score, the two of `detection`, each with `_low` and
     `_high`; n_known, n_unknown. Beside the table: resamples of auroc (n_resamples, n_scores).
     """
     n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
@@ -104,11 +93,3 @@ def detection_table(
         rows.append({"score": name, **bounded(found)})
         aurocs.append(drawn["auroc"])
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
-
-
-def _passing(score: np.ndarray, is_positive: np.ndarray, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """Positive and negative rows at or above each distinct score, from the highest on, each (..., n_distinct)."""
-    values, cells = np.unique(-score, return_inverse=True)
-    counts = (totals(weights, cells, len(values), side) for side in (is_positive, ~is_positive))
-    positive, negative = (np.cumsum(count, axis=-1) for count in counts)
-    return positive, negative

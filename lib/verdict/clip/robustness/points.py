@@ -5,12 +5,11 @@ Points are (column, row) in pixels, the middle of the first pixel at (0, 0).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from verdict.clip.robustness.corruptions import as_bytes, as_unit, bilinear
+from verdict.clip.robustness.corruptions import as_bytes, as_unit
+from verdict.model.changes import bilinear
 
 
 def homography(
@@ -47,35 +46,15 @@ def warped(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
     return as_bytes(bilinear(unit, seen_from[..., 1], seen_from[..., 0]))
 
 
-@dataclass(frozen=True)
-class Correspondence:
-    """How far from the truth points were found, one row a keypoint of an `image`, as shares of the side.
-
-    `distance` and `best` (n_points,) go from the true place to the middle of the patch that is most alike, and of the
-    nearest: patches are coarse. `all_distances` (n_points, grid * grid) says what a patch at random would give.
-    """
-
-    image: np.ndarray
-    distance: np.ndarray
-    best: np.ndarray
-    all_distances: np.ndarray
-
-    def within(self, share: float) -> dict[str, np.ndarray]:
-        """Whether each keypoint is found within a share of the side: by the model, at best, and by chance (0..1)."""
-        return {
-            "found": (self.distance <= share).astype(float),
-            "best": (self.best <= share).astype(float),
-            "chance": (self.all_distances <= share).mean(axis=1),
-        }
-
-
 def correspondences(
     first: np.ndarray, second: np.ndarray, matrix: np.ndarray, px: int, is_keypoint: np.ndarray
-) -> Correspondence:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
 
     `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
-    whose true place lies inside the second view.
+    whose true place lies inside the second view. Of each its image (n_points,); how far the patch that is most alike
+    lies from the true place, middle to point, as a share of the side (n_points,); and how far every patch does
+    (n_points, grid * grid): patches are coarse, so that the nearest is the best there is.
     """
     grid = round(first.shape[1] ** 0.5)
     at = (np.arange(grid) + 0.5) * px / grid - 0.5
@@ -85,7 +64,7 @@ def correspondences(
     image, patch = np.nonzero(is_keypoint & is_inside)
     chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
     away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
-    return Correspondence(image, away[np.arange(len(image)), chosen], away.min(axis=1), away)
+    return image, away[np.arange(len(image)), chosen], away
 
 
 def patches_of(images: np.ndarray, grid: int) -> np.ndarray:

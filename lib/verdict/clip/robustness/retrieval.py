@@ -34,27 +34,22 @@ def first_ranks(similarity: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
 
 def retrieval_table(
-    similarity: np.ndarray, pairs: Mapping[str, np.ndarray], images: Resampler, captions: Resampler
-) -> pd.DataFrame:
+    similarity: np.ndarray, pairs: Mapping[str, np.ndarray], resampler: Resampler, *, n_points: int
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Both directions, under every way to count what is right, such as own captions alone, and with equal ones.
 
-    Resamplers are of the queries of either kind; the gallery stays. Columns query, counted, r1, r5, r10, mrr, each
-    with `_low`, `_high`, chance_r1, n_queries, n_gallery.
+    Image i and text i are one row of the resampler; the gallery stays. Columns query, counted, r1, r5, r10, each with
+    `_low`, `_high`, and chance_r1. Beside the table, by what is counted: R@k from image to text for k = 1 … n_points,
+    columns k, recall, low, high.
     """
-    rows = []
+    rows, curves = [], {}
     for counted, truth in pairs.items():
-        sides = {"image": (similarity, truth, images), "text": (similarity.T, truth.T, captions)}
-        for query, (found, right, resampler) in sides.items():
+        for query, found, right in (("image", similarity, truth), ("text", similarity.T, truth.T)):
             ranks = first_ranks(found, right)
-            values = {f"r{k}": ranks <= k for k in CUTS} | {"mrr": 1 / ranks}
-            row = bounded({name: resampler.mean(one, span=(0, 1)) for name, one in values.items()})
-            row = {"query": query, "counted": counted, **row}
-            rows.append(row | {"chance_r1": float(truth.mean()), "n_queries": len(ranks), "n_gallery": found.shape[1]})
-    return pd.DataFrame(rows)
-
-
-def recall_curve(ranks: np.ndarray, resampler: Resampler, *, n_points: int) -> pd.DataFrame:
-    """R@k for k = 1 … n_points with intervals over queries: columns k, recall, low, high."""
-    found = [resampler.mean(ranks <= k, span=(0, 1)) for k in range(1, n_points + 1)]
-    rows = [(k, one.value, one.low, one.high) for k, one in enumerate(found, start=1)]
-    return pd.DataFrame(rows, columns=["k", "recall", "low", "high"])
+            row = bounded({f"r{k}": resampler.mean(ranks <= k, span=(0, 1)) for k in CUTS})
+            rows.append({"query": query, "counted": counted, **row, "chance_r1": float(truth.mean())})
+            if query == "image":
+                recalls = [(k, resampler.mean(ranks <= k, span=(0, 1))) for k in range(1, n_points + 1)]
+                curve = [(k, one.value, one.low, one.high) for k, one in recalls]
+                curves[counted] = pd.DataFrame(curve, columns=["k", "recall", "low", "high"])
+    return pd.DataFrame(rows), curves

@@ -313,15 +313,6 @@ def corruption_curves(bench: Bench, right: Mapping[str, np.ndarray]) -> dict[str
     return {family: bench.accuracies(np.mean(found, axis=0)) for family, found in families.items()}
 
 
-def severity_table(curves: Mapping[str, pd.DataFrame], label: str) -> pd.DataFrame:
-    """Curves as one table: a row each, a column a severity."""
-    shown = {
-        name: {f"severity_{at.severity}": Interval(at.accuracy, at.low, at.high) for at in curve.itertuples()}
-        for name, curve in curves.items()
-    }
-    return pd.DataFrame([{label: name} | bounded(found) for name, found in shown.items()])
-
-
 def widest(table: pd.DataFrame, n: int) -> list[str]:
     """The shifts at which the encoder, by prompts, stands farthest from the line, farthest first."""
     own = table[table["model"] == ENCODER]

@@ -18,7 +18,7 @@ from verdict.clip.robustness import assistant, points, retrieval
 from verdict.clip.robustness.corruptions import IN_DEPTH, SEVERITIES, as_unit, corrupt, standing_depth
 from verdict.clip.robustness.robustness_study import Bench
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import with_bounds
+from verdict.stats.uncertainty import bounded
 
 MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
     "turned by 15°": {"degrees": 15.0},
@@ -58,14 +58,11 @@ def found_captions(
     bench: Bench, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
-    resampler, n_points = bench.stage.resampler(groups), min(50, len(groups))
-    table, curves = retrieval.retrieval_table(similarity, counted, resampler, resampler), {}
-    for name, pairs in counted.items():
-        ranks = retrieval.first_ranks(similarity, pairs)
-        curves[name] = retrieval.recall_curve(ranks, resampler, n_points=n_points)
-        row = table[(table["query"] == "image") & (table["counted"] == name)].iloc[0]
+    options = {"resampler": bench.stage.resampler(groups), "n_points": min(50, len(groups))}
+    table, curves = retrieval.retrieval_table(similarity, counted, **options)
+    for _, row in table[table["query"] == "image"].iterrows():
         for k in retrieval.CUTS:
-            bench.keep(f"retrieval.{name}_r{k}", row, f"r{k}", len(groups), "%")
+            bench.keep(f"retrieval.{row['counted']}_r{k}", row, f"r{k}", len(groups), "%")
     bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
     return table, curves
 
@@ -89,18 +86,18 @@ def correspondence(bench: Bench) -> pd.DataFrame:
         seen = points.warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
-            found = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
-            resampler, row = stage.resampler(subject.groups[found.image]), {"view": view, "features": features}
+            image, distance, away = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
+            resampler, row = stage.resampler(subject.groups[image]), {"view": view, "features": features}
             for share in params.found_within:
-                at = found.within(share)
-                for name, end in (("found", ""), ("best", "_at_best"), ("chance", "_by_chance")):
-                    span = None if name == "chance" else (0, 1)
-                    row |= with_bounds(f"within_{share:g}{end}", resampler.mean(at[name], span=span))
-            rows.append(row | {"n_points": len(found.image)})
+                at = {"": distance <= share, "_at_best": away.min(axis=1) <= share}
+                found = {end: resampler.mean(is_found, span=(0, 1)) for end, is_found in at.items()}
+                found["_by_chance"] = resampler.mean((away <= share).mean(axis=1))
+                row |= bounded({f"within_{share:g}{end}": one for end, one in found.items()})
+            rows.append(row | {"n_points": len(image)})
             name = f"within_{params.found_within[0]:g}"
             if short := {"turned by 15°": "small_turn", "turned by 90°": "large_turn"}.get(view):
-                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found.image), "%")
-                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found.image), "%")
+                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(image), "%")
+                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(image), "%")
     return pd.DataFrame(rows)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import read_json, sha256_bytes, write_bytes, write_json
-from verdict.base.files.tables import decode_text
+from verdict.base.files.tables import read_table
 from verdict.base.labels import Label, prob_columns
 from verdict.base.params import StatisticsParams
 from verdict.base.refusals import N_LISTED
@@ -70,23 +68,15 @@ def read(path: Path) -> pd.DataFrame:
     A ValueError names file and line where columns are not `COLUMNS`, a label is unknown, or probabilities are none or
     do not sum to 1.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"predictions {path} are missing")
-    text, _ = decode_text(path.read_bytes(), str(path))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header = next(reader, [])
-    if tuple(header) != COLUMNS:
-        raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {header}; is it an exported file?")
-    try:
-        rows = [_row(cells, f"{path}, line {reader.line_num}") for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    table = read_table(path)
+    if tuple(table.names) != COLUMNS:
+        raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {table.names}; is it an exported file?")
+    cells = zip(*map(table.column, COLUMNS), strict=True)
+    rows = [_row(row, f"{path}, {table.place(k)}") for k, row in enumerate(cells)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(cells: list[str], place: str) -> tuple[str, str, str, *tuple[float, ...]]:
-    if len(cells) != len(COLUMNS):
-        raise ValueError(f"{place}: expected {len(COLUMNS)} cells, got {len(cells)}")
+def _row(cells: tuple[str, ...], place: str) -> tuple[str, str, str, *tuple[float, ...]]:
     try:
         label, probs = Label.parse(cells[2]).text, tuple(map(float, cells[3:]))
     except ValueError as error:
