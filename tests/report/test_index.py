@@ -344,7 +344,7 @@ def test_the_command_line_refuses_an_unknown_profile(demo, capsys):
 
 
 def node(name, *needs):
-    return Node(name, "done", 1, 61.0, f"{name}.html", needs)
+    return Node(name, "done", "1 min 01 s", f"{name}.html", needs)
 
 
 def test_the_picture_follows_the_needs():
@@ -353,7 +353,7 @@ def test_the_picture_follows_the_needs():
     assert place["01_a"][1] < place["02_b"][1] == place["03_c"][1] < place["04_d"][1]
     picture = draw_pipeline(nodes)
     # An arrow for each need that no other need implies.
-    assert (picture.count("<rect"), picture.count("<path")) == (4, 2 * 4) and "d: done, 61 s" in picture
+    assert (picture.count("<rect"), picture.count("<path")) == (4, 2 * 4) and "d: done, 1 min 01 s" in picture
     wide = [node("00_p"), *(node(f"0{k}_x", "00_p") for k in range(1, 5)), node("05_q")]
     place, width, height = placed(wide)
     assert place["05_q"][1] > place["04_x"][1] > place["00_p"][1]

@@ -23,7 +23,7 @@ from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, matched
 from verdict.report.outputs import MIME, environment
-from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
+from verdict.report.pipeline import draw_jobs, draw_pipeline, jobs_of, nodes_of
 from verdict.report.provenance import duration, provenance
 from verdict.workflow import stages
 
@@ -84,7 +84,7 @@ def render_index(
         claims=[(title, [row for row in rows if row["mark"] != "fails"]) for title, rows in claims],
         failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
-        pipeline=draw_pipeline(_nodes(executions)),
+        pipeline=draw_pipeline(nodes_of(executions)),
         jobs=draw_jobs(jobs_of(executions)),
         groups=page_cards(site, evidence, shown),
         duration=duration,
@@ -203,32 +203,6 @@ def _counted(claims: Sequence[Claim]) -> str:
     rest = f"; {found['not applicable']} not applicable" if found["not applicable"] else ""
     counted = "claim holds" if len(claims) == 1 else "claims hold"
     return f"{found['holds']} of {len(claims)} {counted}{rest}." if claims else ""
-
-
-def _nodes(executions: Sequence[Execution]) -> list[Node]:
-    """One node a stage that was executed, or is to be, those declared first."""
-    needs: dict[str, tuple[str, ...]] = {}
-    for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
-        needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
-    by_stage: dict[str, list[Execution]] = {name: [] for name in needs}
-    for execution in executions:
-        by_stage.setdefault(execution.stage, []).append(execution)
-    nodes = []
-    for name, own in by_stage.items():
-        ran = [execution for execution in own if execution.status != "missing"]
-        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
-        elapsed = sum(execution.elapsed_s for execution in ran)
-        if own:
-            nodes.append(Node(name, _combined(own), len(ran), elapsed, href, needs.get(name, ())))
-    return nodes
-
-
-def _combined(executions: Sequence[Execution]) -> str:
-    """The status of a stage from those of its executions."""
-    found = {execution.status for execution in executions}
-    if "failed" in found and len(found) > 1:
-        return "partly"
-    return next(status for status in ("failed", "stale", "done", "missing") if status in found)
 
 
 def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str]]:
