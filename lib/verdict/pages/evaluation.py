@@ -19,7 +19,7 @@ from verdict.base.labels import Label, Split, class_names, in_words
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
 from verdict.base.params import TrialParams
 from verdict.model.lineage import DEPTH, epochs_text, frozen_twin, least_trained, n_epochs, training_text
-from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
+from verdict.model.predict import RAW, logits_of, right_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
@@ -32,14 +32,12 @@ BLIND = "test.hypothesis_only"
 DIFFERENT = "different"
 
 
-def estimate(
-    table: pd.DataFrame, *, prefix: str, stage: Stage, rule: DecisionRule = RAW, names: tuple[str, ...] | None = None
-) -> Numbers:
+def estimate(table: pd.DataFrame, *, prefix: str, stage: Stage, names: Sequence[str] | None = None) -> Numbers:
     """Scores `<prefix>.accuracy`, `.macro_f1`, `.nll`, `.brier`, `.ece`, or `names` of them, with `.n_pairs` and
     `.n_images`, of a prediction table of one split.
     """
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    probs, answer = rule.probabilities(logits), rule.decide(logits)
+    probs, answer = RAW.probabilities(logits), RAW.decide(logits)
     resampler, shared = stage.resampler(table["group_id"]), about(stage, table)
     scores: dict[str, Callable[[], Interval]] = {
         "accuracy": lambda: resampler.mean(answer == y_true, span=SHARE),
