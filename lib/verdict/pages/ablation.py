@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from verdict.stats.uncertainty import NOTHING, columns_of, with_bounds
 from verdict.workflow.stage import Stage
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
-FACTORS: dict[str, dict[str, Any]] = {
+FACTORS: dict[str, dict] = {
     "oversampling": {"oversample": {}},
     "augmentation": {"augment": "none", "views": 0},
 }
@@ -86,7 +85,7 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
     return table
 
 
-def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[dict[str, Any]]:
+def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[dict]:
     trial, twin = (collect(stage, side.name, split) for side in (one.trial, one.twin))
     order = stage.predictions(split, trial=one.trial.name, seed=trial.seeds[0])["pair_id"]
     rows = []
@@ -94,7 +93,7 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
         if place and not (name in flags and flags[name].any()):
             continue
         chosen = flags.loc[order, name].to_numpy() if place else np.ones(len(order), dtype=bool)
-        row: dict[str, Any] = {"trial": one.trial.name, "minus": one.twin.name, "on": name, "n": int(chosen.sum())}
+        row: dict = {"trial": one.trial.name, "minus": one.twin.name, "on": name, "n": int(chosen.sum())}
         for metric in METRICS:
             gap = mean_score(stage, trial.part(chosen), twin.part(chosen), metric=metric)
             stage.numbers[one.number(place, metric)] = gap.number(n=row["n"], split=str(split), seeds=trial.seeds)

@@ -7,7 +7,6 @@ because the exact coverage guarantee holds only if the rows that set the thresho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -276,7 +275,7 @@ class Sets:
     fits: dict[tuple[float, str], Threshold]
     policy_alpha: float
     scores: pd.DataFrame
-    policy_qhat: float = math.nan
+    policy_qhat: float = np.nan
 
     @property
     def policy(self) -> pd.DataFrame:
@@ -307,7 +306,7 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
     return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores), qhat)
 
 
-def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float = math.nan) -> Sets:
+def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float = np.nan) -> Sets:
     chosen, y_true, fits = stage.params.policy.conformal_alpha, scores["y_true"].to_numpy(), {}
     for alpha in sorted({*stage.params.calibrate.alphas, chosen}):
         for kind, name in SCORE_OF.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -141,7 +140,7 @@ def _store_settings(
 
 
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
-    shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
+    shared: dict = {"n": len(study.test.score), "split": Split.TEST}
     branches = study.evaluation.branches.set_index("branch")
     shares = {name: getattr(study.evaluation, name) for name in ("accuracy", "accuracy_model")}
     lift = {"lift": Interval.from_columns(branches.loc[outcomes.NOT_AUTO], "lift")}
@@ -166,7 +165,7 @@ _PRICED |= {policy.replace(" ", "_"): policy for policy in ("without gate", "alw
 _PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
 
 
-def stored_number(found: Interval, draws: Resampler, **fields: Any) -> Number:
+def stored_number(found: Interval, draws: Resampler, **fields: object) -> Number:
     """A number to store; exact where no resample could give another value: by identity, or by the parameters."""
     number = found.number(**fields)
     is_exact = number.low is None and np.isfinite(number.value) and draws.n_groups > 1

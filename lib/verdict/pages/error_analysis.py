@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,7 +32,7 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
     return pd.DataFrame(counts, columns=list(classes), index=pd.Index(classes, name="truth"))
 
 
-def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict[str, Any]:
+def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict:
     """Images and titles of `evaluation.confident_mistakes`, as a gallery shows them; none where no image is stored."""
     images = stage.images()
     shown = mistakes.iloc[:0] if images is None else mistakes[[name in images for name in mistakes["image_id"]]]

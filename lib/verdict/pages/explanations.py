@@ -6,7 +6,7 @@ The framework is imported only where there is a model to explain.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ DOES = {
 }
 
 
-def examples(stage: Stage, batch: DecidedBatch) -> dict[str, Any]:
+def examples(stage: Stage, batch: DecidedBatch) -> dict:
     """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
 
     Returns images and titles; none where there are no images or no sentences.
@@ -98,7 +98,7 @@ def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.
     )
 
 
-def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict[str, Any]:
+def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict:
     """What `draw_attributions` needs."""
     return {
         "images": [attribution.image for attribution in found],

@@ -7,12 +7,10 @@ sentence says what is absent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,7 +120,7 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
     return found[columns].sort_values("image", kind="stable", ignore_index=True)
 
 
-def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
+def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     images = stage.images()
     by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
@@ -388,7 +386,7 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
         row["broken"] = np.mean(np.array(errors) > settings.guarantee.error)
         row |= bounded(_judged(stage.resampler(free.groups), case, np.sum([sums for _, sums in after], axis=0)))
         labels_cost = row["labels"] * costs.human
-        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else math.inf})
+        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else np.inf})
     if rows:
         _store(stage, free.split, pd.DataFrame(rows))
     return pd.DataFrame(rows)
@@ -435,5 +433,5 @@ def _store(stage: Stage, split: str, table: pd.DataFrame) -> None:
     for name in ("kept", "broken"):
         stage.number(f"{prefix}.{name}", row[name], n=N_DRAWS, split=split, unit="%", kind=EXACT)
     stage.estimates(prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
-    after = row["pays_after"] if math.isfinite(row["pays_after"]) else math.nan
+    after = row["pays_after"] if np.isfinite(row["pays_after"]) else np.nan
     stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)

@@ -7,7 +7,6 @@ would make every estimate look better than it is.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -169,11 +168,11 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             p_values = np.minimum(breach_p_values(n_wrong, n_auto, limit, largest=largest) * len(limits), 1.0)
             parts.append(pd.DataFrame(part | {"p_value": p_values}))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    smallest = table["p_value"].min() if len(table) else math.nan
+    smallest = table["p_value"].min() if len(table) else np.nan
     stage.number("monitor.breach_p", smallest, kind=EXACT)
     broken = table[table["p_value"] <= 1 - told.confidence] if len(table) else table
     stage.number("monitor.is_broken", len(broken) > 0, kind=EXACT)
-    stage.number("monitor.n_to_alarm", broken["labelled"].min() if len(broken) else math.nan, unit="count")
+    stage.number("monitor.n_to_alarm", broken["labelled"].min() if len(broken) else np.nan, unit="count")
     if len(table):
         last = table[table["limit"] == next(iter(limits))].iloc[-1]
         bounds = (float(last[name]) for name in ("error", "error_low", "error_high"))
@@ -198,7 +197,7 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     drawn = found.known[found.known["is_drawn"]].groupby("group_id", sort=False)["is_wrong"].agg(["sum", "count"])
     past = [np.repeat(drawn[[name]].to_numpy(), N_STREAMS, axis=1) for name in ("sum", "count")]
     sizes, rng, rows = found.auto.groupby("group_id")["pair_id"].count().to_numpy(), stage.rng("monitor.power"), []
-    n_auto = rng.choice(sizes, (math.ceil(1.2 * WITHIN[-1] / sizes.mean()), N_STREAMS))
+    n_auto = rng.choice(sizes, (int(np.ceil(1.2 * WITHIN[-1] / sizes.mean())), N_STREAMS))
     labels, tail = n_auto.cumsum(axis=0), (1 - told.confidence) / (1 + len(told.error_by_class))
     for rate in (times * told.error for times in RISEN if times * told.error < 1):
         n_wrong = rng.binomial(n_auto, rate)
@@ -208,7 +207,7 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         known = Gamblers(1, N_STREAMS, is_at_once=True).play(ratio[..., None])
         alarm = {"within": _until_alarm(ours <= tail, labels), "known": _until_alarm(known <= tail, labels)}
         half = float(np.median(alarm["within"]))
-        row: dict[str, object] = {"error": rate, "median_labels": half if np.isfinite(half) else math.nan}
+        row: dict[str, object] = {"error": rate, "median_labels": half if np.isfinite(half) else np.nan}
         for name, n in product(alarm, WITHIN):
             n_seen = (alarm[name] <= n).sum()
             ends = wilson(n_seen, N_STREAMS, level=stage.params.statistics.level)
@@ -221,14 +220,14 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             share = Interval.from_columns(row, f"{column}_{WITHIN[1]}")
             stage.numbers[f"monitor.{name}"] = share.number(n=N_STREAMS, unit="%")
     found_errors = [row["error"] for row in rows if row[f"within_{WITHIN[1]}_low"] >= MOSTLY]
-    stage.number("monitor.found_error", min(found_errors, default=math.nan), unit="%", kind=EXACT)
+    stage.number("monitor.found_error", min(found_errors, default=np.nan), unit="%", kind=EXACT)
     stage.number("monitor.mostly", MOSTLY, unit="%", kind=SETTING)
     return pd.DataFrame(rows)
 
 
 def _until_alarm(is_alarm: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (n, m) until the first alarm (n, m) of each stream, (m,); infinite where there is none."""
-    return np.where(is_alarm, labels, math.inf).min(axis=0)
+    return np.where(is_alarm, labels, np.inf).min(axis=0)
 
 
 def _largest(found: Monitored) -> int:
@@ -277,7 +276,7 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
 def stream_numbers(stage: Stage, found: Monitored) -> None:
     """Numbers `monitor.stream_p` (of "the cases have not changed"), `.n_after_alarm`: cases that its alarm forced."""
     last = found.cases["batch"].iloc[-1]
-    stage.number("monitor.stream_p", math.nan if last is None else last, n=len(found.cases), kind=EXACT)
+    stage.number("monitor.stream_p", np.nan if last is None else last, n=len(found.cases), kind=EXACT)
     forced = (found.cases["forced_by"] == Forced.FOREIGN_BATCH.text).sum()
     stage.counts("monitor", {"n_after_alarm": int(forced)})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +78,7 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
-    excess = error.low - settings.error if is_defined else math.nan
+    excess = error.low - settings.error if is_defined else np.nan
     number = Number(excess, n=error.n, split=Split.TEST, unit=POINTS, kind=EXACT)
     stage.numbers["policy.test.promise_excess"] = number
     told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
@@ -142,7 +141,7 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
             rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
             if (error, name) == (own, "after"):
                 for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
-                    known = value if math.isfinite(value) else math.nan
+                    known = value if np.isfinite(value) else np.nan
                     stage.number(f"policy.promise.{key}", known, split=Split.CALIB, kind=EXACT)
     return pd.DataFrame(rows)
 
@@ -154,7 +153,7 @@ def _confidence(stage: Stage) -> float:
 
 def _groups(promise: Promise, known: Known, rate: float, share: float, alike: float) -> float:
     if not share > 0:
-        return math.inf
+        return np.inf
     size = len(known) / known.n_groups
     return groups_needed(promise, error_rate=rate, coverage=share, group_size=size, alike=alike)
 

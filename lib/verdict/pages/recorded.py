@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +111,7 @@ def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
+def examples(stage: Stage, found: RecordedSet) -> dict:
     """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
     is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
     if not is_shown.any():

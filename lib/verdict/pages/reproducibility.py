@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,7 @@ class Record:
 
     stage: str
     trial: str
-    content: dict[str, Any]
+    content: dict
 
     def has(self, file: str) -> bool:
         """Whether it wrote a file of this name."""
@@ -102,7 +101,7 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
 
 
-def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
+def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict]:
     """Claims of the pages behind some records, as they were stored."""
     files = (stage.upstream(record.stage, "claims.json", record.trial or None) for record in records)
     return [claim for file in files for claim in read_json(file)]

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from verdict.base.numbers import Claim
 from verdict.report.notebook import HIDDEN_TAG, Cell, code_cells
@@ -23,7 +22,7 @@ class Exhibit:
     cell: int = 0
     shown: str = ""
     anchor: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    data: Mapping = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class PageExhibits:
     """
 
     by_file: Mapping[str, Exhibit]
-    answer: tuple[Mapping[str, Any] | str, ...]
+    answer: tuple[Mapping | str, ...]
     drawn: tuple[Exhibit, ...]
     live: Sequence[Cell]
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, read_run, sha256_file
@@ -37,7 +36,7 @@ class Execution:
     notebook: str
     status: str
     reasons: tuple[str, ...] = ()
-    run: dict[str, Any] = field(default_factory=dict)
+    run: dict = field(default_factory=dict)
     folder: Path | None = None
     executed: Path | None = None
     numbers: Numbers = field(default_factory=Numbers)
@@ -164,7 +163,7 @@ def forget() -> None:
     _code_now.cache_clear()
 
 
-def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
+def _changed_params(run: dict, profile: str) -> list[str]:
     try:
         params = _params_now(profile)
         now = resolved(params, run["stage"], run.get("trial"))
@@ -177,13 +176,13 @@ def _changed_params(run: dict[str, Any], profile: str) -> list[str]:
     return [f"parameters changed since: {', '.join(changed[:5])}"] if changed else []
 
 
-def _changed_library(run: dict[str, Any]) -> list[str]:
+def _changed_library(run: dict) -> list[str]:
     is_recorded = "code" in run and run["stage"] in stages.ALL_NAMES
     is_changed = is_recorded and run["code"] != _code_now(run["stage"])
     return ["the library code behind it changed since"] if is_changed else []
 
 
-def _changed_inputs(run: dict[str, Any]) -> list[str]:
+def _changed_inputs(run: dict) -> list[str]:
     changed = []
     for name, expected in run.get("inputs", {}).items():
         path = paths.ROOT / name

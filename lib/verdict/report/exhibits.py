@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 
@@ -35,7 +34,7 @@ def interval_rows(names: Sequence[str], numbers: Numbers) -> str:
     return str(environment().get_template("exhibits.html").module.intervals(rows)) if rows else ""
 
 
-def _as_share(number: Number) -> dict[str, Any]:
+def _as_share(number: Number) -> dict:
     low, high = (number.value if end is None else end for end in (number.low, number.high))
     places = {name: f"{100 * min(1.0, max(0.0, at)):.2f}" for name, at in (("at", number.value), ("low", low))}
     return places | {"wide": f"{100 * max(0.0, high - low):.2f}", "text": number.text, "n": number.n}

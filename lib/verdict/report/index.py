@@ -8,7 +8,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jinja2 import UndefinedError
 
@@ -141,7 +140,7 @@ def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> st
     return ""
 
 
-def targets(site: Site) -> list[dict[str, Any]]:
+def targets(site: Site) -> list[dict]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
     is_own = site.params is not None and site.params.data.is_own
     if is_own or all(execution.notebook != TARGET_STAGE for execution in site.executions):
@@ -150,7 +149,7 @@ def targets(site: Site) -> list[dict[str, Any]]:
     return [{"label": label, **_target(numbers.get(name), bound)} for name, label, bound in TARGETS]
 
 
-def _target(number: Number | None, bound: float) -> dict[str, Any]:
+def _target(number: Number | None, bound: float) -> dict:
     if number is None:
         return {"text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
     met = number.value >= bound
@@ -168,7 +167,7 @@ def _evidence(execution: Execution) -> PageExhibits | None:
         return None
 
 
-def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict[str, Any]]:
+def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict]:
     numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
     page = address(execution.name) if execution.name in known else ""
     for claim in execution.claims:
@@ -267,13 +266,13 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
+def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict]:
     """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
 
     That is the first whose file is among those `chosen` for the opening, else the page's main one.
     """
     links = {link.name: link for link in site.links}
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict] = {}
     for execution in site.executions:
         key, link = execution.notebook if execution.is_trial else execution.name, links.get(execution.name)
         if link is None:
@@ -307,7 +306,7 @@ def _thumbnail(main: Exhibit | None) -> str:
     return ""
 
 
-def _group(link: Link, execution: Execution) -> dict[str, Any]:
+def _group(link: Link, execution: Execution) -> dict:
     """The entry of a page, still without its executions."""
     return {
         "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,

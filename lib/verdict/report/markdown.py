@@ -15,7 +15,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 from math_core import LatexError, LatexToMathML
@@ -282,11 +281,11 @@ def embed_image(url: str, folder: Path | None) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def numbers_from_json(entries: Mapping[str, Mapping[str, Any]]) -> Numbers:
+def numbers_from_json(entries: Mapping[str, Mapping]) -> Numbers:
     """Numbers that an output carries along; undefined and infinite values are stored as text."""
     return Numbers({name: _number(entry) for name, entry in entries.items()})
 
 
-def _number(entry: Mapping[str, Any]) -> Number:
+def _number(entry: Mapping) -> Number:
     floats = {key: None if entry[key] is None else float(entry[key]) for key in ("value", "low", "high")}
     return Number(**{**entry, **floats, "seeds": tuple(entry["seeds"])})

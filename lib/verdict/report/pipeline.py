@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from typing import Any
 
 from verdict.base.artifacts import read_run
 from verdict.report.executions import Execution
@@ -129,7 +128,7 @@ class Job:
         return f"{datetime.fromtimestamp(self.started_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def _job(name: str, run: dict[str, Any]) -> Job:
+def _job(name: str, run: dict) -> Job:
     host = run.get("host", {})
     place = (str(host.get("node", "unknown")), str(host.get("job", "")), int(host.get("mem_mb", 0)))
     started_s = datetime.fromisoformat(str(run["started"])).astimezone(UTC).timestamp()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from verdict.base.artifacts import content_hash, relative
 from verdict.base.params import flatten
@@ -29,12 +28,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def _flat(content: Any) -> dict[str, Any]:
+def _flat(content: object) -> dict:
     """Dotted keys; what a list's item is called is in its key already."""
     return {key: value for key, value in flatten(content).items() if not key.endswith(f".{value}.name")}
 
 
-def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
+def parameters(run: dict) -> list[dict]:
     """Rows of the parameter table: name, value, whether it differs from the base; the changed ones first."""
     changed = tuple(run.get("non_default", ()))
     rows = [
@@ -48,14 +47,14 @@ def parameters(run: dict[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: not row["is_changed"])
 
 
-def seeds(run: dict[str, Any]) -> str:
+def seeds(run: dict) -> str:
     """Seeds that the execution used, each with the parameter that sets it."""
     found = {name: value for name, value in _flat(run.get("params", {})).items() if name.endswith(("seed", "seeds"))}
     listed = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
     return "; ".join(f"{', '.join(map(str, values))} ({name})" for name, values in listed.items()) or "none"
 
 
-def changes(run: dict[str, Any]) -> str:
+def changes(run: dict) -> str:
     """What is known of the working tree beside the commit; nothing where it was clean, or there is no commit."""
     if run.get("commit", "unknown") == "unknown" or run.get("dirty") is False:
         return ""
@@ -93,7 +92,7 @@ def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, s
     return {what: content_hash(content) for what, content in found.items() if content}
 
 
-def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> dict[str, Any]:
+def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> dict:
     """Everything that the provenance box of a page shows; `executions` are those of the whole report."""
     run = execution.run
     rebuild = f"make report PROFILE={run.get('profile', '')}".strip()

@@ -17,7 +17,6 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -39,7 +38,7 @@ class PublishError(ValueError):
     """A report that must not be published as it is."""
 
 
-def origin(executions: Sequence[Execution]) -> dict[str, Any]:
+def origin(executions: Sequence[Execution]) -> dict:
     """Commits, parameters and time of a report; the commit of its newest page comes first.
 
     Pages of several commits are published where nothing is stale, since their code then equals the project's by its
@@ -116,7 +115,7 @@ def _as_webp(found: re.Match[str]) -> str:
     return f'src="data:image/webp;base64,{content}"' if len(content) < len(found[1]) else found[0]
 
 
-def read_published(folder: Path) -> dict[str, Any] | None:
+def read_published(folder: Path) -> dict | None:
     """What a published copy was made from; None where the folder holds none."""
     file = folder / PUBLISHED
     return read_json(file) if file.is_file() else None

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
@@ -115,7 +114,7 @@ def _stand(target: Path, files: Mapping[str, str]) -> bool:
     return all((target / name).is_file() and sha256_file(target / name) == digest for name, digest in files.items())
 
 
-def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict[str, Any]:
+def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict:
     """Write one page and its downloads; their hashes."""
     before = set(site.files)
     write_text(target / f"{execution.name}.html", _page(execution, site, errors))
@@ -144,7 +143,7 @@ def _site(profile: str, present: list[Execution], executions: list[Execution]) -
     return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
-def _review(site: Site, cards: list[dict[str, Any]], errors: list[str]) -> str:
+def _review(site: Site, cards: list[dict], errors: list[str]) -> str:
     """The page of all notes and the rubric, of which only what this report has pages for is asked.
 
     Beside each question stand the cards of its pages. A rubric that cannot be read is left out, and is one of the
@@ -167,7 +166,7 @@ def _review(site: Site, cards: list[dict[str, Any]], errors: list[str]) -> str:
     return template.render(site=site, name="review", rubric=rubric, cards=beside, run=run)
 
 
-def _card(link: Link, unused: dict[str, Any]) -> dict[str, Any]:
+def _card(link: Link, unused: dict) -> dict:
     """The card of a page, once, since ids of its drawing stand once on a page; then, and without one, its link."""
     return unused.pop(link.href, {"href": link.href, "title": link.title, "thumbnail": "", "holds": "", "answer": ""})
 

@@ -4,10 +4,8 @@ changes at once (D08).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +85,7 @@ def store_reversals(stage: Stage, found: pd.DataFrame) -> None:
     """Numbers of the closest race, if there is one, `defect.ranking.lead` and `.reversed`, of how many it is,
     `.n_races`, and of the study's, `.published`.
     """
-    shared: dict[str, Any] = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
+    shared: dict = {"split": str(Split.VAL), "seeds": tuple(stage.params.training.seeds)}
     closest = found.iloc[0] if len(found) else pd.Series(np.nan, index=found.columns)
     for name, unit in (("lead", ""), ("reversed", "%")):
         stage.numbers[f"defect.ranking.{name}"] = Interval.from_columns(closest, name).number(unit=unit, **shared)
@@ -152,7 +150,7 @@ def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 
-def changed_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
+def changed_keys(first: Mapping, second: Mapping) -> pd.DataFrame:
     """D08: settings in which two configurations differ: setting, first, second. One that a side lacks is None."""
     names = [name for name in {**first, **second} if name not in NAMES_ONLY]
     differing = [name for name in names if first.get(name) != second.get(name)]
@@ -201,7 +199,7 @@ def ledger_table(numbers: Mapping[str, Number]) -> pd.DataFrame:
     """
     ledger = read_ledger()
     here = [numbers[name] if name else None for name in ledger["number"]]
-    here = [number if number is not None and math.isfinite(number.value) else None for number in here]
+    here = [number if number is not None and np.isfinite(number.value) else None for number in here]
     return ledger.drop(columns="number").assign(here=pd.Series(here, dtype=object))
 
 
