@@ -75,7 +75,7 @@ def test_the_parameters_are_listed_beside_each_other():
 class SimulatedStage:
     """What an ablation asks of a stage: pairs of two families, and answers that are right where they are told to be."""
 
-    counts = Stage.counts
+    counts, estimates = Stage.counts, Stage.estimates
 
     def __init__(self, right, trials=()):
         n = len(next(iter(right.values()))[0])

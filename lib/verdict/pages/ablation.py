@@ -19,7 +19,7 @@ from verdict.model.lineage import least_trained, setting_text, training_text
 from verdict.model.oversample import bucket_flags
 from verdict.model.selection import Selection
 from verdict.pages.evaluation import collect, mean_score
-from verdict.stats.uncertainty import NOTHING, columns_of, with_bounds
+from verdict.stats.uncertainty import NOTHING, bounded, columns_of, with_bounds
 from verdict.workflow.stage import Stage
 
 # Changes that are looked for, as the parameters of the twin that lacks them.
@@ -39,9 +39,9 @@ class Ablation:
     trial: TrialParams
     twin: TrialParams
 
-    def number(self, place: int, metric: str) -> str:
-        """Name of a stored difference: on all pairs (0), or on the bucket of that place, counted from 1."""
-        return ".".join(["ablation", self.trial.name, self.factor, *([f"bucket_{place}"] if place else []), metric])
+    def prefix(self, place: int = 0) -> str:
+        """Of stored differences: on all pairs, or on the bucket of that place, counted from 1."""
+        return f"ablation.{self.trial.name}.{self.factor}" + (f".bucket_{place}" if place else "")
 
 
 def find_ablations(trials: Sequence[TrialParams]) -> list[Ablation]:
@@ -69,7 +69,7 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
     """Each trial minus its twin on the same pairs and seeds, on all pairs and on each bucket that it oversamples.
 
     Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high, over images and training again);
-    a bucket without pairs is left out. Numbers: `Ablation.number` of each, `ablation.<factor>.accuracy`, `.trial` and
+    a bucket without pairs is left out. Numbers `<Ablation.prefix>.<metric>`, `ablation.<factor>.accuracy`, `.trial` and
     `.twin` of the first of each factor, `ablation.n_differences` and `.n_shown` (rows whose accuracy differs).
     """
     pairs = stage.pairs(split)
@@ -78,7 +78,7 @@ def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Spl
     table = pd.DataFrame(rows, columns=["trial", "minus", "on", "n", *columns_of(*METRICS)])
     for factor, one in {one.factor: one for one in reversed(ablations)}.items():
         told = {"trial": named(one.trial.name), "twin": named(one.twin.name)}
-        told["accuracy"] = stage.numbers[one.number(0, "accuracy")]
+        told["accuracy"] = stage.numbers[f"{one.prefix()}.accuracy"]
         stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
     is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
     stage.counts("ablation", {"n_differences": len(table), "n_shown": is_shown.sum()}, split=str(split))
@@ -93,12 +93,11 @@ def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[
         if place and not (name in flags and flags[name].any()):
             continue
         chosen = flags.loc[order, name].to_numpy() if place else np.ones(len(order), dtype=bool)
-        row: dict = {"trial": one.trial.name, "minus": one.twin.name, "on": name, "n": int(chosen.sum())}
-        for metric in METRICS:
-            gap = mean_score(stage, trial.part(chosen), twin.part(chosen), metric=metric)
-            stage.numbers[one.number(place, metric)] = gap.number(n=row["n"], split=str(split), seeds=trial.seeds)
-            row |= with_bounds(metric, gap)
-        rows.append(row)
+        row = {"trial": one.trial.name, "minus": one.twin.name, "on": name, "n": int(chosen.sum())}
+        parts = trial.part(chosen), twin.part(chosen)
+        gaps = {metric: mean_score(stage, *parts, metric=metric) for metric in METRICS}
+        stage.estimates(one.prefix(place), gaps, n=row["n"], split=str(split), seeds=trial.seeds)
+        rows.append(row | bounded(gaps))
     return rows
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, Number
 from verdict.decide import deferral, outcomes
+from verdict.decide.deferral import Calibrated, Evidence, case_of, costs_of
 from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
 from verdict.decide.signals import without_each
@@ -47,12 +48,10 @@ class PolicyStudy:
         return {"policy": pd.DataFrame([asdict(self.policy)]), "allowed": allowed, "branches": self.evaluation.branches}
 
 
-def run_study(
-    stage: Stage, calib: deferral.Evidence, test: deferral.Evidence, people: People, draws: Resampler
-) -> PolicyStudy:
+def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
-    costs = deferral.costs_of(stage.params.policy, stage.classes)
-    cases = tuple(deferral.case_of(found, people, costs) for found in (calib, test))
+    costs = costs_of(stage.params.policy, stage.classes)
+    cases = tuple(case_of(found, people, costs) for found in (calib, test))
     strange = stage.params.policy.foreign
     limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
     policy = replace(cases[0].tune(stage.params.policy.critical_floor), **limits)
@@ -62,19 +61,17 @@ def run_study(
     return study
 
 
-def load_study(
-    stage: Stage, kept: Selection, calib: deferral.Evidence, test: deferral.Evidence
-) -> tuple[PolicyStudy, People]:
+def load_study(stage: Stage, kept: Selection, calib: Evidence, test: Evidence) -> tuple[PolicyStudy, People]:
     """The study of the policy page, as it stored it: nothing is tuned again."""
     policy, costs, people = load_policy(stage, kept)
-    cases = [deferral.case_of(found, people, costs) for found in (calib, test)]
+    cases = [case_of(found, people, costs) for found in (calib, test)]
     if stage.params.policy.guarantee is not None:
         allowed = pd.read_parquet(stage.upstream("08_policy", "allowed.parquet"))["threshold"].to_numpy()
         cases[0] = replace(cases[0], allowed=allowed)
     return PolicyStudy(*cases, policy, costs, stage.resampler(test.groups)), people
 
 
-def compare(stage: Stage, study: PolicyStudy, calib: deferral.Evidence, test: deferral.Evidence) -> pd.DataFrame:
+def compare(stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence) -> pd.DataFrame:
     """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves."""
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
     tau = stage.params.policy.critical_floor
@@ -95,9 +92,7 @@ def shares_of(comparison: pd.DataFrame) -> pd.DataFrame:
     return table[[branch.text for branch in Decision]]
 
 
-def count_sources(
-    stage: Stage, calibrated: deferral.Calibrated, tuning: deferral.Evidence, test: deferral.Evidence
-) -> None:
+def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: Evidence) -> None:
     """Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
     questions were put about), `.n_tuning`, `.test.n_pairs`, and `.n_left_out` (rows of test that tune the policy).
     """
@@ -113,9 +108,7 @@ def count_sources(
     stage.counts("policy", counts)
 
 
-def _store_settings(
-    stage: Stage, study: PolicyStudy, people: People, calib: deferral.Evidence, test: deferral.Evidence
-) -> None:
+def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
     for name in ("t_auto", "t_clarify"):
         value = getattr(study.policy, name)
         stage.number(f"policy.{name}", value, n=len(calib), split=calib.split, kind=SETTING)
@@ -185,10 +178,10 @@ def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Co
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
     policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
     people = deferral.people_of(stage, deferral.tuning_table(stage, kept), *splits)
-    return policy, deferral.costs_of(stage.params.policy, stage.classes), people
+    return policy, costs_of(stage.params.policy, stage.classes), people
 
 
-def gate_counts(stage: Stage, splits: Mapping[str, deferral.Evidence]) -> pd.DataFrame:
+def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
     """What the gate forces on each split: split, gate (the reason), n; share and model_error with intervals."""
     rows = []
     for split, evidence in splits.items():
@@ -201,7 +194,7 @@ def gate_counts(stage: Stage, splits: Mapping[str, deferral.Evidence]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def risk_curves(evidence: deferral.Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
+def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Risk-coverage of the composite (with a band over groups), of its rivals, and of a random order."""
     scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
@@ -218,7 +211,7 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([curve.assign(score=name) for name, curve in curves.items()], ignore_index=True)
 
 
-def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
+def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
     Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals. Numbers
@@ -254,12 +247,12 @@ def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tu
     return table, (row, max(row, column))
 
 
-def score_table(evidence: deferral.Evidence) -> pd.DataFrame:
+def score_table(evidence: Evidence) -> pd.DataFrame:
     """Composite score of each pair, and whether the model is wrong about it."""
     return pd.DataFrame({"score": evidence.score, "is_wrong": evidence.is_wrong})
 
 
-def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
+def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """Which signals there are: signal, mean (with its interval), smallest and largest value."""
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
@@ -270,7 +263,7 @@ def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def correlations(evidence: deferral.Evidence) -> pd.DataFrame:
+def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
     table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
     return table.rename(index=_words, columns=_words)

@@ -34,6 +34,7 @@ from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, W
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
+Tables = Mapping[str, pd.DataFrame]
 # Where it cannot help, a policy may cost so much of always asking more.
 DEARER = 0.05
 
@@ -45,7 +46,7 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
     return {str(split): table for split, table in found.items() if len(table)}
 
 
-def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def scores_by_split(stage: Stage, tables: Tables) -> pd.DataFrame:
     """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
     Returns split, n; with intervals accuracy, guessing (always the split's most frequent class), gain_over_guessing
@@ -85,7 +86,7 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro
 
 
-def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def skills(stage: Stage, tables: Tables) -> pd.DataFrame:
     """Accuracy by family of statements and split, but for those that are half new: family, n, value, low, high, split,
     label, group; by family. Number `independent.n_families`.
     """
@@ -100,7 +101,7 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return found.assign(label=found["family"], group=found["split"])
 
 
-def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
+def hand_written(stage: Stage, tables: Tables, temperature: float) -> pd.DataFrame:
     """Every hand-written sentence, if there is any, with the model's answer: image (number from 1), image_id,
     hypothesis, label, answer, prob (calibrated, of the answer), is_right.
     """
@@ -130,9 +131,7 @@ def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict:
     }
 
 
-def gather_splits(
-    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
-) -> dict[str, Evidence]:
+def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> dict[str, Evidence]:
     """Evidence of each split; of test only the pairs that did not tune the policy."""
     elsewhere = {split: gather(stage, split, calibrated, kept) for split in tables if split != Split.TEST}
     return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
@@ -178,7 +177,7 @@ def decisions_by_split(
     return pd.DataFrame(rows)
 
 
-def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
     """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
     names = ("excess_nll", "ece", "ece_at_oracle")
     for row in found[found["split"] != Split.TEST].to_dict("records"):
@@ -204,7 +203,7 @@ HALVES: Mapping[Split, tuple[str, str]] = {
 }
 
 
-def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The four cells side by side: images, sentences, n, and each value of `sources` with its interval, which are
     tables of one row a split by the value's name. No rows where a cell is missing.
     """
@@ -220,7 +219,7 @@ def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.Data
     return pd.DataFrame(rows)
 
 
-def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
+def store_contrasts(stage: Stage, tables: Tables) -> None:
     """Where there are all cells, numbers `independent.images_minus_sentences`: accuracy with new images alone minus
     that with new sentences alone; `.interaction`: by how much both lose less (above zero) than the two losses together.
     """
@@ -274,9 +273,7 @@ def thresholded(known: np.ndarray, is_wrong: np.ndarray, new: np.ndarray) -> Sta
     return share
 
 
-def forecasts(
-    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
-) -> pd.DataFrame:
+def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> pd.DataFrame:
     """Estimates of accuracy without labels, by split: method, estimate, truth and error (their difference), and
     verdict: whether the error is shown to be beyond `MARGIN` ("off"), within it ("near"), or neither.
 

@@ -29,12 +29,13 @@ from verdict.pages.tables import SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
-AUTO = Decision.AUTO.text
+AUTO, ALL = Decision.AUTO.text, "all automatic answers"
 # Cases are counted by so many where the log has no dates.
 BLOCK = 1000
 COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label", "truth", "true_answer")}
 # How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
 RISEN, WITHIN, N_STREAMS, MOSTLY = (1.5, 2.0, 3.0), (100, 300, 1000), 400, 0.9
+_RATES = {"error": "%", "accuracy": "%"}
 _POLICY = ("model_hash", "params_hash", "run_id")
 _KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
 
@@ -151,13 +152,9 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     for name, value in (("promise", told.error), ("confidence", told.confidence)):
         stage.number(f"monitor.{name}", value, unit="%", kind=SETTING)
     used, largest = found.known[found.known["is_drawn"]], _largest(found)
-    limits = {
-        "all automatic answers": told.error,
-        **{f"answer {name}": one for name, one in told.error_by_class.items()},
-    }
-    parts = []
+    limits, parts = {ALL: told.error} | {f"answer {name}": one for name, one in told.error_by_class.items()}, []
     for name, limit in limits.items():
-        own = used if name == next(iter(limits)) else used[name == "answer " + used["model_answer"]]
+        own = used if name == ALL else used[name == "answer " + used["model_answer"]]
         sums = own.groupby("group_id", sort=False)["is_wrong"].agg(["sum", "count"])
         if len(sums):
             n_wrong, n_auto = sums["sum"].to_numpy(), sums["count"].to_numpy()
@@ -174,7 +171,7 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     stage.number("monitor.is_broken", len(broken) > 0, kind=EXACT)
     stage.number("monitor.n_to_alarm", broken["labelled"].min() if len(broken) else np.nan, unit="count")
     if len(table):
-        last = table[table["limit"] == next(iter(limits))].iloc[-1]
+        last = table[table["limit"] == ALL].iloc[-1]
         bounds = (float(last[name]) for name in ("error", "error_low", "error_high"))
         stage.numbers["monitor.labelled_error"] = Number(*bounds, n=int(last["labelled"]), unit="%")
     return table
@@ -263,13 +260,10 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             error = estimated_error(auto, stage.resampler(auto["group_id"]), found.share)
         rows.append(row | with_bounds("error", error))
     share = stage.resampler(found.cases["group_id"]).mean(found.cases["decision"] == AUTO, span=SHARE)
-    found_all = {"auto_share": share}
+    stage.estimates("monitor", {"auto_share": share}, {"auto_share": "%"}, n=len(found.cases))
     if (known := found.known)["is_drawn"].any():
-        found_all["error"] = estimated_error(known, stage.resampler(known["group_id"]), found.share)
-        found_all["accuracy"] = complement(found_all["error"])
-    for name, estimate in found_all.items():
-        n = len(found.cases) if name == "auto_share" else len(known)
-        stage.numbers[f"monitor.{name}"] = estimate.number(n=n, unit="%")
+        error = estimated_error(known, stage.resampler(known["group_id"]), found.share)
+        stage.estimates("monitor", {"error": error, "accuracy": complement(error)}, _RATES, n=len(known))
     return pd.DataFrame(rows)
 
 

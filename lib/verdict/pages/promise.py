@@ -136,7 +136,8 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
         plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in likeness}
         plans["after"] = _attainable(second, error)
         for name, (rate, share, alike) in plans.items():
-            needed = _groups(Promise(error, confidence), second, rate, share, alike)
+            sized = {"error_rate": rate, "coverage": share, "group_size": len(second) / second.n_groups, "alike": alike}
+            needed = groups_needed(Promise(error, confidence), **sized) if share > 0 else np.inf
             row = {"error": error, "plan": name, "error_rate": rate, "coverage": share, "alike": alike}
             rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
             if (error, name) == (own, "after"):
@@ -149,13 +150,6 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
 def _confidence(stage: Stage) -> float:
     settings = stage.params.policy.guarantee
     return stage.params.statistics.level if settings is None else settings.confidence
-
-
-def _groups(promise: Promise, known: Known, rate: float, share: float, alike: float) -> float:
-    if not share > 0:
-        return np.inf
-    size = len(known) / known.n_groups
-    return groups_needed(promise, error_rate=rate, coverage=share, group_size=size, alike=alike)
 
 
 def _estimates(known: Known) -> list[tuple[float, float, float]]:
