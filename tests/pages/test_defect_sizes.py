@@ -23,7 +23,7 @@ def test_the_printed_counts(plan, planned, freed):
 
 
 def test_freeing_the_parent_adds_the_other_blocks_and_a_norm():
-    assert SMALL.freed_by_parent(1, 2) - SMALL.planned(1, 2) == 2 * SMALL.vision_block + 2 * 10
+    assert SMALL.freed_by_parent(1, 2) - SMALL.planned(1, 2) == 2 * (SMALL.planned(1, 2) - SMALL.planned(0, 2)) + 2 * 10
     assert SMALL.freed_by_parent(0, 2) == SMALL.planned(0, 2)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.base.labels import Label, Split
-from verdict.base.numbers import ESTIMATE, EXACT, Number
+from verdict.base.numbers import EXACT
 from verdict.data.statements import negation_guard
 from verdict.model.predict import DecisionRule, answers_of, logits_of
 from verdict.pages.error_analysis import THRESHOLDS
@@ -138,10 +138,8 @@ def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
 def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:
     """D13: macro-F1 that one and the same answers would show in successive epochs: epoch, first_row, macro_f1.
 
-    Numbers `defect.drift.n_epochs` and `.range`, the largest minus the smallest. ValueError for fewer than two epochs.
+    Numbers `defect.drift.n_epochs` and `.range`, the largest minus the smallest.
     """
-    if epochs < 2:
-        raise ValueError(f"a drift is between epochs, got {epochs} of them")
     y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     windows = [padded_rows(len(table), batch, epoch) for epoch in range(epochs)]
     scores = [float(macro_f1(y_true[rows], answer[rows])) for rows in windows]
@@ -192,12 +190,6 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
 def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
     """Macro-F1 of answers as a function of row weights."""
     return partial(macro_f1, y_true, answer, 2)
-
-
-def not_measured(stage: Stage, *names: str) -> None:
-    """Store numbers that this profile cannot give, so that prose which names them says "not defined"."""
-    for name in names:
-        stage.numbers[name] = Number(float("nan"), kind=ESTIMATE)
 
 
 def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:

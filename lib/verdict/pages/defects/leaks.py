@@ -6,7 +6,7 @@ share of its test pairs is expected to have been seen with their labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -37,12 +37,14 @@ def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.
 @dataclass(frozen=True)
 class Fits:
     """Two training tables that differ in nothing but whose images a share of their pairs shows: the same pairs of
-    train, and some of as many further groups, of train, or of those `judged` (see `draw_judged`).
+    train, and some of as many further groups, of train, or of those `judged` (see `draw_judged`). `logits` (n_judged,)
+    by what was fitted, once it is.
     """
 
     clean: pd.DataFrame
     leaked: pd.DataFrame
     judged: pd.DataFrame
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def make_fits(train: pd.DataFrame, judged: pd.DataFrame, n: int, *, share: float, rng: np.random.Generator) -> Fits:

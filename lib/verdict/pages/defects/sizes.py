@@ -36,19 +36,10 @@ class Shape:
         attention = _dense(text, inner) + 2 * _dense(self.vision_width, inner) + _dense(inner, text)
         return attention + _norm(text) + _dense(text, self.mlp_dim) + _dense(self.mlp_dim, 1)
 
-    @property
-    def vision_block(self) -> int:
-        """Parameters of one block of the vision encoder."""
-        return _block(self.vision_width, self.vision_mlp)
-
-    @property
-    def text_block(self) -> int:
-        """Parameters of one block of the text encoder."""
-        return _block(self.text_width, self.text_mlp)
-
     def planned(self, vision_blocks: int, text_blocks: int) -> int:
         """Parameters that a freeze plan trains."""
-        return self.head + vision_blocks * self.vision_block + text_blocks * self.text_block
+        sizes = _block(self.vision_width, self.vision_mlp), _block(self.text_width, self.text_mlp)
+        return self.head + vision_blocks * sizes[0] + text_blocks * sizes[1]
 
     def freed_by_parent(self, vision_blocks: int, text_blocks: int) -> int:
         """Parameters that train once the vision encoder as a whole is set free; without a vision block it is not."""
@@ -92,6 +83,5 @@ def store_sizes(stage: Stage, own: Shape, vision_blocks: int, text_blocks: int) 
     cases = (("", own, (vision_blocks, text_blocks)), ("published_", PUBLISHED, PUBLISHED_PLAN))
     for prefix, shape, plan in cases:
         planned, freed = shape.planned(*plan), shape.freed_by_parent(*plan)
-        stage.number(f"defect.parent.{prefix}planned", planned, unit="count")
-        stage.number(f"defect.parent.{prefix}freed", freed, unit="count")
+        stage.counts("defect.parent", {f"{prefix}planned": planned, f"{prefix}freed": freed})
         stage.number(f"defect.parent.{prefix}ratio", freed / planned, kind=EXACT)
