@@ -280,7 +280,7 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
 def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: str, last: str) -> pd.DataFrame:
     """What a linear probe reads from each layer, and how far apart its classes lie.
 
-    `layers`: three `Labelled` (train, tune, test) by name, in the order of the network, of the same pairs each; `sample`
+    `layers`: three `Labelled` (train, tune, test) by name, in the network's order, of the same pairs each; `sample`
     (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
     intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
     Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer

@@ -21,7 +21,6 @@ from verdict.workflow.stage_parameters import resolved
 
 MAX_HASHED_BYTES = 5_000_000
 UNDECLARED = "no stage of lib/verdict/workflow/declarations.py executes it"
-SOURCE_NAMES = {stages.CLIP: "CLIP"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Execution:
     @property
     def variant(self) -> str:
         """What tells apart executions of one notebook, such as "CLIP" or "text2"."""
-        return SOURCE_NAMES.get(self.source, "") or in_words(self.run.get("trial") or "")
+        return "CLIP" if self.source == stages.CLIP else in_words(self.run.get("trial") or "")
 
 
 def find_executions(profile: str, *, work: Path | None = None, with_former: bool = False) -> list[Execution]:

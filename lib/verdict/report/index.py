@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,10 +12,10 @@ from jinja2 import UndefinedError
 
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
+from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits
+from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
 from verdict.report.executions import Execution, merged_numbers
-from verdict.report.exhibits import interval_rows, shown_again, thumbnail
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
@@ -213,13 +212,13 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
     )
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
-        found.append(banner("failed", headline, [_few(failed)]))
+        found.append(banner("failed", headline, [first_of(failed, 6)]))
     if refused:
         found.append(banner("failed", "Pages that were not rendered.", refused))
     if stale:
         reasons = sorted({reason for e in executions for reason in e.reasons if e.status == "stale"})
         headline = f"Stale: {len(stale)} page(s) no longer match the project."
-        found.append(banner("stale", headline, [_few(stale), *reasons[:3]]))
+        found.append(banner("stale", headline, [first_of(stale, 6), *reasons[:3]]))
     if missing:
         found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
@@ -248,22 +247,13 @@ def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
 def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]]:
     """A warning for each calibration whose temperature, or an end of its interval, is an end of what was searched."""
     for execution in executions:
-        number = execution.numbers.get("calibration.temperature")
-        if number is None:
-            continue
-        from verdict.decide.temperature import LOG_T_BOUND
-
-        ends = (number.value, number.low, number.high)
-        if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends if end is not None and end > 0):
+        if "calibration.temperature_at_bound" in execution.numbers:
+            ends, number = (execution.numbers[f"calibration.temperature{end}"] for end in ("_at_bound", ""))
             whose = f" ({execution.variant})" if execution.variant else ""
             headline = f"The temperature{whose} lies at the end of the range that was searched: {number.text}."
             what = "It is no finding, and neither is what rests on it"
-            yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
-
-
-def _few(names: Sequence[str]) -> str:
-    """The first six names, and how many more there are."""
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+            if ends.value:
+                yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
 
 
 def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict]:

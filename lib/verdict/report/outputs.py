@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
 import json
 import re
 from collections import Counter
@@ -171,6 +172,19 @@ def image_uri(mime: str, content: object) -> str:
     if mime == "image/svg+xml":
         text = base64.b64encode(text.encode("utf-8")).decode("ascii")
     return f"data:{mime};base64,{text.replace(chr(10), '')}"
+
+
+def as_webp(content: str, *, quality: int, side: int | None = None) -> str:
+    """A picture in base64 as WebP, no side longer than so many pixels."""
+    from PIL import Image
+
+    target = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        shown = image.convert("RGB") if side else image
+        if side:
+            shown.thumbnail((side, side))
+        shown.save(target, "WEBP", quality=quality, method=6)
+    return base64.b64encode(target.getvalue()).decode("ascii")
 
 
 def picture(payload: Mapping, data: Mapping, *, prefix: str) -> str:
