@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.base.labels import class_names
-from verdict.base.numbers import Number, Numbers
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.pages.evaluation import SeedAnswers, mean_score
@@ -62,9 +61,9 @@ def best_threshold(curve: pd.DataFrame) -> float:
     return float(ordered["threshold"].iloc[int(ordered["macro_f1"].to_numpy().argmax())])
 
 
-def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> Numbers:
-    """What a threshold changes against one half on the same rows, paired: `<split>.threshold_gain`, in macro-F1, and
-    `<split>.n_turned`, the answers that change.
+def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> None:
+    """What a threshold changes against one half on the same rows, paired: numbers `<split>.threshold_gain`, in
+    macro-F1, and `.n_turned`, the answers that change.
     """
     y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
     shared = about(stage, table)
@@ -72,9 +71,8 @@ def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> 
         SeedAnswers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
         for rule in (RAW, DecisionRule(threshold=threshold))
     )
-    turned = Number(int((half.answers != moved.answers).sum()), unit="count", **shared)
-    found = {"threshold_gain": mean_score(stage, moved, half).number(**shared), "n_turned": turned}
-    return Numbers({f"{shared['split']}.{name}": number for name, number in found.items()})
+    stage.estimates(shared["split"], {"threshold_gain": mean_score(stage, moved, half)}, **shared)
+    stage.counts(shared["split"], {"n_turned": (half.answers != moved.answers).sum()}, **shared)
 
 
 def accuracy_by_words(
@@ -84,11 +82,8 @@ def accuracy_by_words(
 
     Returns a row for each group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference
     (inside minus outside, NaN where a group holds all rows), n_undefined (resamples that leave one of the two empty).
-    ValueError if a prediction has no pair.
     """
     sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
-    if sentences.isna().any():
-        raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
     hit = right_of(table).astype(np.float64)
     resampler, rows = stage.resampler(table["group_id"]), []

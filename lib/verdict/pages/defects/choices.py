@@ -15,7 +15,7 @@ from scipy import stats
 from verdict.base import paths
 from verdict.base.labels import Split
 from verdict.base.numbers import Number
-from verdict.base.params import TrialParams
+from verdict.base.params import TrialParams, trial_difference
 from verdict.model.lineage import setting_text
 from verdict.pages.evaluation import SeedAnswers, candidates, collect
 from verdict.pages.published import read_published
@@ -23,7 +23,6 @@ from verdict.stats.uncertainty import Interval, Resampler, columns_of, with_boun
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
 
-NAMES_ONLY = ("name", "role")
 # One configuration that the study ran twice from the same weights, as stage and as start of its search.
 PUBLISHED_TWICE = ("two text blocks", "search: baseline")
 
@@ -150,26 +149,16 @@ def interval_over_seeds(values: ArrayLike, *, level: float) -> Interval:
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
 
-def changed_keys(first: Mapping, second: Mapping) -> pd.DataFrame:
-    """D08: settings in which two configurations differ: setting, first, second. One that a side lacks is None."""
-    names = [name for name in {**first, **second} if name not in NAMES_ONLY]
-    differing = [name for name in names if first.get(name) != second.get(name)]
-    rows = [(name, setting_text(first.get(name)), setting_text(second.get(name))) for name in differing]
-    return pd.DataFrame(rows, columns=["setting", "first", "second"])
-
-
 def nearest_twins(trials: Sequence[TrialParams], key: str) -> list[tuple[str, str, pd.DataFrame]]:
     """D08: for each trial in which a setting is not empty, the trial without it that differs in fewest settings: trial,
     twin, differences (setting, and its value in each by its name); an ablation is clean where `key` is the only one.
     """
-    content = {trial.name: trial.model_dump(mode="json") for trial in trials}
-    off = [name for name, values in content.items() if not values.get(key)]
-    found = []
-    for name in (name for name in content if name not in off):
-        if off:
-            twin = min(off, key=lambda other: len(changed_keys(content[other], content[name])))
-            differences = changed_keys(content[twin], content[name])
-            found.append((name, twin, differences.rename(columns={"first": twin, "second": name})))
+    off, found = [trial for trial in trials if not getattr(trial, key)], []
+    for trial in (trial for trial in trials if off and trial not in off):
+        twin = min(off, key=lambda other: len(trial_difference(other, trial)))
+        changed = trial_difference(twin, trial).items()
+        rows = [(name, setting_text(without), setting_text(with_)) for name, (without, with_) in changed]
+        found.append((trial.name, twin.name, pd.DataFrame(rows, columns=["setting", twin.name, trial.name])))
     return found
 
 
@@ -214,6 +203,6 @@ def severity_table() -> pd.DataFrame:
 
 def published_ablation() -> pd.DataFrame:
     """Settings in which the study's run with oversampling differs from the one that it is compared with."""
-    table = pd.read_csv(FOLDER / "oversampling.csv", dtype=str, keep_default_na=False)
-    without, with_ = (dict(zip(table["setting"], table[name], strict=True)) for name in ("first", "second"))
-    return changed_keys(without, with_).rename(columns={"first": "kept run", "second": "with oversampling"})
+    table = pd.read_csv(FOLDER / "oversampling.csv", dtype=str, keep_default_na=False).replace("", "none")
+    differing = table[table["first"] != table["second"]].reset_index(drop=True)
+    return differing.rename(columns={"first": "kept run", "second": "with oversampling"})
