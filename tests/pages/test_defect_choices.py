@@ -8,9 +8,8 @@ import pytest
 from scipy import stats
 
 from simulated_stage import SimulatedStage, params_with, simulated_table
-from verdict.pages import evaluation
-from verdict.pages.defects import choices
-from verdict.pages.defects.choices import published_ablation
+from verdict.pages import defects as choices, evaluation
+from verdict.pages.defects import published_ablation
 
 
 @dataclass
