@@ -24,9 +24,8 @@ from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
 from verdict.model.selection import Selection
-from verdict.pages.decisions import auto_error
+from verdict.pages.decisions import auto_error, known_of, promise_of
 from verdict.pages.evaluation import accuracy_by
-from verdict.pages.promise import known_of, promise_of
 from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import macro_f1
 from verdict.stats.scores import softmax
