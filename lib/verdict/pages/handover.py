@@ -19,7 +19,7 @@ from verdict.decide.policy import Costs, Decision, Forced, realised
 from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
-from verdict.pages.raw_temperature import ACCURACIES, is_told, published_policy
+from verdict.pages.published import ACCURACIES, is_told, published_policy
 from verdict.pages.tables import GAP, SHARE, by_part
 from verdict.stats.uncertainty import Interval, Resampler, bounded
 from verdict.workflow.stage import Stage

@@ -15,14 +15,13 @@ from verdict.base.numbers import Claim, Number, Numbers
 from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
-from verdict.report.executions import Execution, merged_numbers
+from verdict.report.executions import Execution, duration, merged_numbers, provenance
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, matched
 from verdict.report.outputs import MIME, environment
 from verdict.report.pipeline import draw_jobs, draw_pipeline, jobs_of, nodes_of
-from verdict.report.provenance import duration, provenance
 from verdict.workflow import stages
 
 # What the shipped presets were taught on, by the start of their names and the source that they fit.

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from graphlib import TopologicalSorter
 
 from verdict.base.artifacts import read_run
-from verdict.report.executions import Execution
+from verdict.report.executions import Execution, duration
 from verdict.report.markdown import address
 from verdict.report.outputs import environment
-from verdict.report.provenance import duration
 from verdict.workflow import stages
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
