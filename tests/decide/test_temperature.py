@@ -21,7 +21,7 @@ from verdict.decide.temperature import (
     nll_curve,
     temperature_replicates,
 )
-from verdict.pages.raw_temperature import clip_like_cosines, published_failure, raw_temperature_path
+from verdict.pages.published import clip_like_cosines, published_failure, raw_temperature_path
 from verdict.stats.metrics import accuracy, ece, nll, nll_of_logits
 from verdict.stats.ranking import aurc
 from verdict.stats.scores import softmax

@@ -10,7 +10,7 @@ from verdict.base.numbers import Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
-from verdict.pages.ablation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
+from verdict.pages.evaluation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
 from verdict.stats.uncertainty import Resampler
 from verdict.workflow.stage import Stage
 
@@ -75,7 +75,7 @@ def test_the_parameters_are_listed_beside_each_other():
 class SimulatedStage:
     """What an ablation asks of a stage: pairs of two families, and answers that are right where they are told to be."""
 
-    counts = Stage.counts
+    counts, estimates = Stage.counts, Stage.estimates
 
     def __init__(self, right, trials=()):
         n = len(next(iter(right.values()))[0])

@@ -127,7 +127,7 @@ def test_one_quantity_has_one_interval_on_the_pages_on_test_and_on_calibration(s
 
 def test_chance_says_what_a_calibrated_model_would_show(stage):
     test = stage.predictions("test", trial="text1", seed=11)
-    calibration.chance_ece(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
+    calibration.before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
     found = stage.numbers["calibration.test.ece_if_calibrated"]
     assert 0 < found.low < found.value < found.high < 0.1
 

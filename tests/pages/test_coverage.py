@@ -43,7 +43,6 @@ def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, se
         assert np.array_equal(again.fits[key].qhat, fit.qhat)
         assert len(fit.qhat) == (2 if key[1] == calibration.KINDS[1] else 1)
     assert again.policy["alpha"].item() == stage.params.policy.conformal_alpha == 0.1
-    assert again.policy["qhat"].item() == sets.policy_qhat
     assert 0 < abs(sets.policy_qhat - sets.fits[0.1, calibration.KINDS[0]].qhat[0]) < 0.1, "from the other half"
     settings, probs = stage.params.calibrate, np.random.default_rng(0).dirichlet(np.ones(11), 7)
     raps = {"penalty": settings.raps_penalty, "free_rank": settings.raps_free_rank}
@@ -142,7 +141,7 @@ def test_a_single_image_has_coverage_without_an_interval(stage, sets):
 
 def test_coverage_by_class_counts_every_pair(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.class_coverage(stage, sets, test, T)
+    found = calibration.coverage_of(stage, sets, test, T, "class")
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
         (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
     )
@@ -153,7 +152,7 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
 def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
     loose = calibration.Sets(sets.fits, 0.2, sets.scores)
-    found = calibration.size_coverage(stage, loose, test, T)
+    found = calibration.coverage_of(stage, loose, test, T, "size")
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
         (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
     )

@@ -8,9 +8,8 @@ import pytest
 from scipy import stats
 
 from simulated_stage import SimulatedStage, params_with, simulated_table
-from verdict.pages import evaluation
-from verdict.pages.defects import choices
-from verdict.pages.defects.choices import published_ablation
+from verdict.pages import defects as choices, evaluation
+from verdict.pages.defects import published_ablation
 
 
 @dataclass
@@ -194,12 +193,6 @@ def test_the_interval_over_seeds_is_students():
     assert (found.value, found.low, found.high) == pytest.approx((0.2, *expected))
 
 
-def test_settings_that_differ_are_named():
-    found = choices.changed_keys({"name": "a", "rate": 1, "flip": None}, {"name": "b", "rate": 1, "flip": True, "n": 3})
-    assert found.to_numpy().tolist() == [["flip", "none", "True"], ["n", "none", "3"]]
-    assert choices.changed_keys({"rate": 1}, {"rate": 1}).empty
-
-
 def test_the_published_ablation_changes_more_than_one_setting():
     found = published_ablation()
     assert {"oversampling", "horizontal flip", "hue", "noise", "epochs", "early stopping"} <= set(found["setting"])
@@ -213,11 +206,15 @@ class Trial:
     name: str
     settings: dict
 
-    def model_dump(self, mode):
-        return {"name": self.name, **self.settings}
+    @property
+    def oversample(self):
+        return self.settings["oversample"]
+
+    def model_dump(self, mode, exclude):
+        return self.settings
 
 
-PLAIN = Trial("plain", {"rate": 1, "epochs": 2})
+PLAIN = Trial("plain", {"rate": 1, "epochs": 2, "oversample": {}})
 CLEAN = Trial("more", {"rate": 1, "epochs": 2, "oversample": {"count": 1.3}})
 CONFOUNDED = Trial("other", {"rate": 1, "epochs": 3, "oversample": {"count": 1.3}})
 FAR = Trial("far", {"rate": 7, "epochs": 9, "oversample": {}})

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.pages.defects import leaks
+from verdict.pages import defects as leaks
 
 
 def pairs_of(split, n_groups, size):

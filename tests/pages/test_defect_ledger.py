@@ -7,7 +7,7 @@ import pytest
 
 from verdict.base import paths
 from verdict.base.numbers import Number
-from verdict.pages.defects.choices import SEVERITIES, ledger_table, read_ledger, severity_table
+from verdict.pages.defects import SEVERITIES, ledger_table, read_ledger, severity_table
 
 TESTS = paths.ROOT / "tests"
 

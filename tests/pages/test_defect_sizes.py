@@ -3,7 +3,7 @@
 import pytest
 
 from simulated_stage import make_stage
-from verdict.pages.defects.sizes import PUBLISHED, Shape, size_table, store_sizes
+from verdict.pages.defects import PUBLISHED, Shape, size_table, store_sizes
 
 SMALL = Shape(3, 3, 10, 14, 22, 26, heads=3, key_dim=4, mlp_dim=17)
 
@@ -23,7 +23,7 @@ def test_the_printed_counts(plan, planned, freed):
 
 
 def test_freeing_the_parent_adds_the_other_blocks_and_a_norm():
-    assert SMALL.freed_by_parent(1, 2) - SMALL.planned(1, 2) == 2 * SMALL.vision_block + 2 * 10
+    assert SMALL.freed_by_parent(1, 2) - SMALL.planned(1, 2) == 2 * (SMALL.planned(1, 2) - SMALL.planned(0, 2)) + 2 * 10
     assert SMALL.freed_by_parent(0, 2) == SMALL.planned(0, 2)
 
 

@@ -20,8 +20,7 @@ from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
 from verdict.pages import defects_network
-from verdict.pages.defects.leaks import IMAGE, NOT, PAIR, draw_judged
-from verdict.pages.defects.sizes import Shape
+from verdict.pages.defects import IMAGE, NOT, PAIR, Shape, draw_judged
 from verdict.workflow.stages import weights_file
 
 PLANS = [(0, 0), (1, 1)]
@@ -236,9 +235,9 @@ def leaking(stage, judged):
 
 def test_without_a_leak_the_fits_agree_to_the_bit(stage, judged):
     found = defects_network.short_fits(stage, judged, n_images=10, share=0.0)
-    assert np.array_equal(found.clean, found.leaked)
-    assert not np.array_equal(found.clean, found.zero_to_one)
-    assert found.clean.shape == (len(judged),)
+    assert np.array_equal(found.logits["clean"], found.logits["leaked"])
+    assert not np.array_equal(found.logits["clean"], found.logits["zero_to_one"])
+    assert found.logits["clean"].shape == (len(judged),)
 
 
 def test_what_was_seen_is_known_by_heart(stage, leaking, table):
@@ -255,14 +254,12 @@ def test_what_was_seen_is_known_by_heart(stage, leaking, table):
     assert stage.numbers["defect.leak_pair.difference"].value == found.loc[PAIR, "difference"]
     assert (
         stage.numbers["defect.leak.difference"].value
-        == defects_network.leak_effect(stage, leaking, table).difference.value
+        == defects_network.fit_effect(stage, leaking, table, "leaked").difference.value
     )
 
 
 def test_where_nothing_was_seen_its_number_is_not_defined(stage, leaking, table):
-    clean = defects_network.ShortFits(
-        type(leaking.fits)(leaking.fits.clean, leaking.fits.clean, leaking.fits.judged), *[leaking.clean] * 3
-    )
+    clean = replace(leaking, leaked=leaking.clean, logits=dict.fromkeys(leaking.logits, leaking.logits["clean"]))
     found = defects_network.leak_effects(stage, clean, table)
     assert found["seen_in_training"].tolist() == ["all", NOT]
     assert (found["difference"] == 0).all()
@@ -281,7 +278,7 @@ def test_shared_images_are_counted_for_the_warmup_and_both_fits(stage, leaking):
 
 
 def test_a_fit_on_rescaled_pixels_is_compared_with_the_clean_one(stage, leaking, table):
-    effect = defects_network.rescaled_fit_effect(stage, leaking, table)
-    same = defects_network.ShortFits(leaking.fits, leaking.clean, leaking.leaked, leaking.clean)
-    assert effect.ours == defects_network.leak_effect(stage, leaking, table).ours
-    assert defects_network.rescaled_fit_effect(stage, same, table).difference.value == 0
+    effect = defects_network.fit_effect(stage, leaking, table, "zero_to_one")
+    same = replace(leaking, logits=leaking.logits | {"zero_to_one": leaking.logits["clean"]})
+    assert effect.ours == defects_network.fit_effect(stage, leaking, table, "leaked").ours
+    assert defects_network.fit_effect(stage, same, table, "zero_to_one").difference.value == 0

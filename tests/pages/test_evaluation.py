@@ -33,7 +33,7 @@ class SimulatedStage:
     """What evaluation asks of a stage, over prediction tables by trial and seed; the cheapest unfreezes nothing."""
 
     given = ""
-    counts = Stage.counts
+    counts, estimates = Stage.counts, Stage.estimates
 
     def __init__(self, tables: dict[tuple[str, int], pd.DataFrame], n_trainable: dict[str, int], **options: dict):
         names = tuple(dict.fromkeys(name for name, _ in tables))

@@ -9,7 +9,7 @@ from simulated_stage import KEPT, make_stage, with_people
 from verdict.base.params import load_params
 from verdict.decide.deferral import Calibrated, gather, people_of
 from verdict.decide.policy import Decision, realised
-from verdict.pages import decisions, handover, promise
+from verdict.pages import decisions, handover
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
@@ -21,9 +21,9 @@ def studied(stage, *, error=None, costs=None):
     stage._params = stage.all_params.model_copy(update={"policy": changed})
     calib, test = (gather(stage, split, CALIBRATED, KEPT) for split in ("calib", "test"))
     if error is not None:
-        known = promise.known_of(calib)
+        known = decisions.known_of(calib)
         is_first = np.char.endswith(np.asarray(known.groups).astype(str), "0")
-        kept = promise.keep_promise(known.take(is_first), known.take(~is_first), promise.Promise(error, 0.95))
+        kept = decisions.keep_promise(known.take(is_first), known.take(~is_first), decisions.Promise(error, 0.95))
         calib = replace(calib, promised=kept)
     draws = stage.resampler(test.groups)
     return decisions.run_study(stage, calib, test, people_of(stage, calib.table), draws)
@@ -93,7 +93,7 @@ def test_answers_that_nobody_can_rely_on_are_worth_nothing(stage):
 
 def test_what_a_promise_takes_away_is_a_share_of_the_saving(stage):
     study = studied(stage, error=0.02)
-    judged = promise.judge_on_test(stage, study)
+    judged = decisions.judge_on_test(stage, study)
     cost, human = study.test.outcomes.cost, study.test.outcomes.cost[:, Decision.HUMAN].mean()
     free = replace(study.calib, allowed=None).tune(0.05)
     freely, kept = (realised(cost, study.test.decide(policy)).mean() for policy in (free, study.policy))

@@ -12,8 +12,17 @@ from verdict.decide.deferral import Calibrated, decide_batch, gather, people_of
 from verdict.decide.guarantee import BETTING
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
-from verdict.pages.decisions import compare, count_sources, run_study
-from verdict.pages.promise import ESTIMATED, bind, judge_on_test, level_table, parts_of, plan_table
+from verdict.pages.decisions import (
+    ESTIMATED,
+    bind,
+    compare,
+    count_sources,
+    judge_on_test,
+    level_table,
+    parts_of,
+    plan_table,
+    run_study,
+)
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 

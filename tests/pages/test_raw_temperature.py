@@ -6,8 +6,8 @@ import pytest
 from simulated_stage import make_stage
 from verdict.base.numbers import EXACT, Numbers
 from verdict.base.params import load_params
-from verdict.pages import raw_temperature
-from verdict.pages.raw_temperature import (
+from verdict.pages import published as raw_temperature
+from verdict.pages.published import (
     clip_like_cosines,
     published_calibration,
     published_failure,

@@ -12,8 +12,7 @@ from report_tools import assert_sound, bundle_of, code, displayed, markdown, not
 from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.report import say
-from verdict.report.evidence import Exhibit
-from verdict.report.exhibits import THUMBNAIL_PX, interval_rows, thumbnail
+from verdict.report.evidence import THUMBNAIL_PX, Exhibit, interval_rows, thumbnail
 from verdict.report.outputs import clean_svg
 from verdict.report.site import build_site
 

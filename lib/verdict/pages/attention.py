@@ -30,18 +30,13 @@ SPANS = {"prob": SHARE, "flipped": SHARE, "logit_change": None}
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
     """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
     n_other = attention.shape[-1] - n_patches
-    if n_other < 0:
-        raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
     return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
 
 
 def relative_entropy(weights: np.ndarray) -> np.ndarray:
     """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, NaN where the sum is 0."""
-    n = weights.shape[-1]
-    if n < 2:
-        raise ValueError(f"entropy compares at least two places, got {n}")
     with np.errstate(invalid="ignore"):
-        return stats.entropy(weights.astype(np.float64), axis=-1) / np.log(n)
+        return stats.entropy(weights.astype(np.float64), axis=-1) / np.log(weights.shape[-1])
 
 
 def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
@@ -113,8 +108,6 @@ def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) 
 
 def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
-    if chosen.shape != (len(images), grid[0] * grid[1]):
-        raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
     places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
     return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
 
@@ -277,17 +270,10 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1) / weights.sum(axis=-1)
 
 
-def layer_scores(
-    stage: Stage,
-    layers: Mapping[str, tuple[Labelled, Labelled, Labelled]],
-    *,
-    sample: np.ndarray,
-    first: str,
-    last: str,
-) -> pd.DataFrame:
+def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: str, last: str) -> pd.DataFrame:
     """What a linear probe reads from each layer, and how far apart its classes lie.
 
-    `layers`: train, tune and test by name, in the network's order, of the same pairs in every layer; `sample`
+    `layers`: three `Labelled` (train, tune, test) by name, in the network's order, of the same pairs each; `sample`
     (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
     intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
     Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
@@ -312,19 +298,12 @@ def layer_scores(
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class Embedding:
-    """Points (n, 2) without units, and the perplexity as used."""
+def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, float]:
+    """t-SNE of states (n, d) on one thread, so that a seed gives one picture: points (n, 2) without units, and the
+    perplexity as used.
 
-    points: np.ndarray
-    perplexity: float
-
-
-def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
-    """t-SNE of states (n, d) on one thread, so that a seed gives one picture.
-
-    The perplexity is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton
-    2008, Visualizing data using t-SNE).
+    It is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton 2008,
+    Visualizing data using t-SNE).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -334,5 +313,4 @@ def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
     used = min(perplexity, (len(x) - 1) / 3)
     with threadpool_limits(1):
         model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
-        points = model.fit_transform(x.astype(np.float32))
-    return Embedding(points.astype(np.float64), used)
+        return model.fit_transform(x.astype(np.float32)).astype(np.float64), used

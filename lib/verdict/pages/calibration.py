@@ -7,7 +7,6 @@ because the exact coverage guarantee holds only if the rows that set the thresho
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,20 +21,10 @@ from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about
-from verdict.stats import metrics
+from verdict.stats import metrics, uncertainty
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
-from verdict.stats.uncertainty import (
-    NOTHING,
-    Interval,
-    Resampler,
-    Statistic,
-    bounded,
-    holm,
-    p_value,
-    simultaneous_reach,
-    with_bounds,
-)
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, bounded, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP, runs
@@ -118,7 +107,8 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Fit
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
     """Scores of one split at T = 1 and at the fitted T, and their paired differences: score, before, after, difference.
 
-    Numbers `<prefix>.<score>_before`, `<prefix>.<score>` and `<prefix>.<score>_difference`.
+    Numbers `<prefix>.<score>_before`, `.<score>`, `.<score>_difference`, and `<prefix>.ece_if_calibrated` (see
+    `metrics.ece_if_calibrated`).
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
@@ -135,6 +125,8 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         options = {"n_bins": n_bins, "equal_mass": equal_mass}
         ends = [metrics.ece_interval(at, y_true, resampler, **options) for at in probs]
         found[name] = [*ends, metrics.ece_change(*probs, y_true, resampler, **options)]
+    chance = metrics.ece_if_calibrated(probs[1], y_true, resampler, n_bins=n_bins)
+    stage.estimates(prefix, {"ece_if_calibrated": chance}, n=len(table), split=str(table["split"].iloc[0]))
     rows = []
     for name, three in found.items():
         columns = dict(zip(("before", "after", "difference"), three, strict=True))
@@ -170,14 +162,6 @@ def on_all_rows(
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
     stage.estimates(prefix, {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
     return pd.DataFrame(rows)
-
-
-def chance_ece(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> None:
-    """Number `<prefix>.ece_if_calibrated`; see `metrics.ece_if_calibrated`."""
-    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
-    found = metrics.ece_if_calibrated(fitted.transform(logits_of(table)), table["y_true"], resampler, n_bins=n_bins)
-    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
-    stage.numbers[f"{prefix}.ece_if_calibrated"] = found.number(**shared)
 
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
@@ -229,11 +213,11 @@ def gaps_by(stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temp
         chosen = of_row == label
         own, gap = resampler.of(chosen), (confidence - hit)[chosen]
         found = own.mean(gap, span=GAP)
-        p = p_value(found.value, own.replicates(partial(weighted_mean, gap)), n_groups=own.n_groups)
+        p = uncertainty.p_value(found.value, own.replicates(partial(weighted_mean, gap)), n_groups=own.n_groups)
         means = confidence[chosen].mean(), hit[chosen].mean()
         rows.append((str(label), len(gap), *means, found.value, found.low, found.high, p))
     columns = ["label", "n", "confidence", "accuracy", "value", "low", "high", "p_holm"]
-    found = pd.DataFrame(rows, columns=columns).assign(p_holm=lambda part: holm(part["p_holm"]))
+    found = pd.DataFrame(rows, columns=columns).assign(p_holm=lambda part: uncertainty.holm(part["p_holm"]))
     return found.sort_values("value", ascending=False, ignore_index=True)
 
 
@@ -291,7 +275,7 @@ class Sets:
     fits: dict[tuple[float, str], Threshold]
     policy_alpha: float
     scores: pd.DataFrame
-    policy_qhat: float = math.nan
+    policy_qhat: float = np.nan
 
     @property
     def policy(self) -> pd.DataFrame:
@@ -322,7 +306,7 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
     return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores), qhat)
 
 
-def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float) -> Sets:
+def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float = np.nan) -> Sets:
     chosen, y_true, fits = stage.params.policy.conformal_alpha, scores["y_true"].to_numpy(), {}
     for alpha in sorted({*stage.params.calibrate.alphas, chosen}):
         for kind, name in SCORE_OF.items():
@@ -332,9 +316,8 @@ def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float) -> Sets:
 
 
 def load_sets(stage: Stage) -> Sets:
-    """The sets of the calibration stage, again from the scores behind its thresholds."""
-    qhat = pd.read_parquet(stage.upstream("07_calibration", "policy_sets.parquet"))["qhat"].item()
-    return _fitted(stage, pd.read_parquet(stage.upstream("07_calibration", "set_scores.parquet")), qhat)
+    """The sets of the calibration stage, again from the scores behind its thresholds, without the policy's own."""
+    return _fitted(stage, pd.read_parquet(stage.upstream("07_calibration", "set_scores.parquet")))
 
 
 def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:
@@ -361,7 +344,7 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
     fits = [sets.fits[alpha, kind] for alpha in sorted(alpha for alpha, known in sets.fits if known == kind)]
     scores = scores_of(stage, kind, probs, PREDICT)
     true = scores[np.arange(len(table)), y_true]
-    coverages, drawn = covered(stage, own, fits, table, true, by_class=kind == KINDS[1])
+    coverages, drawn = covered(stage, own, fits, table, true)
     for fit, interval in zip(fits, coverages, strict=True):
         size = (scores <= fit.qhat).sum(axis=1)
         columns = np.column_stack([size, size == 0, size == 1])
@@ -370,7 +353,7 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
         row = place | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
         rows.append(row | bounded({"coverage": interval, "shortfall": NOTHING} | sizes))
     found = np.array([row["coverage"] for row in rows])
-    reach = simultaneous_reach(found, drawn.T, level=stage.params.statistics.level)
+    reach = uncertainty.simultaneous_reach(found, drawn.T, level=stage.params.statistics.level)
     for row, far in zip(rows, reach, strict=True):
         # Never within the row's own bounds, which alone count groups where all rows are covered.
         low, high = min(row["coverage_low"], row["coverage"] - far), max(row["coverage_high"], row["coverage"] + far)
@@ -384,13 +367,7 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
 
 
 def covered(
-    stage: Stage,
-    scores: pd.DataFrame,
-    fits: Sequence[Threshold],
-    table: pd.DataFrame,
-    new_scores: np.ndarray,
-    *,
-    by_class: bool,
+    stage: Stage, scores: pd.DataFrame, fits: Sequence[Threshold], table: pd.DataFrame, new_scores: np.ndarray
 ) -> tuple[list[Interval], np.ndarray]:
     """Coverage at some levels, with intervals that resample the groups of both sides: of the threshold, of the split.
 
@@ -398,10 +375,10 @@ def covered(
     alone would call an unlucky threshold a broken promise.
 
     `scores`: group_id, y_true, score of the rows that set the threshold; `fits`: one a level; `table` prediction table,
-    n rows; `new_scores` (n,): of the true class, of the same kind; `by_class`: whether each class has a threshold.
+    n rows; `new_scores` (n,): of the true class, of the same kind.
     Returns coverages, one a level, and their replicates (n_levels, n_resamples); NaN where one side has one group.
     """
-    y_true, found = table["y_true"].to_numpy(), []
+    y_true, by_class, found = table["y_true"].to_numpy(), len(fits[0].qhat) > 1, []
     sides = stage.resampler(scores["group_id"]), (judging := stage.resampler(table["group_id"]))
     drawn = np.full((len(fits), judging.n_resamples), np.nan)
     if min(side.n_groups for side in sides) >= 2:
@@ -464,29 +441,20 @@ def at_policy_level(found: pd.DataFrame, sets: Sets) -> pd.DataFrame:
     return found[np.isclose(found["level"], 1 - sets.policy_alpha) & (found["kind"] == KINDS[0])]
 
 
-def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Coverage of each true class at the policy's level: level, kind, class, n, coverage, mean_size, with bounds."""
-    found = _at_policy_level(stage, sets, table, temperature, "class")
-    found["class"] = [stage.classes[k] for k in found["class"]]
-    return found
-
-
-def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    """Sets by size at the policy's level: level, kind, size, n, coverage with bounds; only sizes that occur."""
-    found = _at_policy_level(stage, sets, table, temperature, "size")
-    return found[found["n"] > 0].reset_index(drop=True)
-
-
-def _at_policy_level(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
+def coverage_of(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
+    """Coverage at the policy's level by true "class" or by "size" of the set, of which only those that occur: level,
+    kind, class or size, n, coverage, of classes also mean_size, with bounds.
+    """
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
-    resampler, parts = stage.resampler(table["group_id"]), []
+    resampler, parts = stage.resampler(table["group_id"]), {}
     for (alpha, kind), fit in sets.fits.items():
         if alpha == sets.policy_alpha:
-            part = coverage_by(what, scores_of(stage, kind, probs, PREDICT) <= fit.qhat, y_true, resampler)
-            part.insert(0, "level", 1 - alpha)
-            part.insert(1, "kind", kind)
-            parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+            covering = scores_of(stage, kind, probs, PREDICT) <= fit.qhat
+            parts[1 - alpha, kind] = coverage_by(what, covering, y_true, resampler)
+    found = pd.concat(parts, names=["level", "kind"]).droplevel(-1).reset_index()
+    if what == "class":
+        return found.assign(**{what: [stage.classes[k] for k in found[what]]})
+    return found[found["n"] > 0].reset_index(drop=True)
 
 
 def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str, n: int, prefix: str) -> None:

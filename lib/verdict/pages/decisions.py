@@ -1,28 +1,41 @@
-"""What the policy decides and costs: thresholds tuned on the calibration split, priced on test against baselines."""
+"""What the policy decides and costs: thresholds tuned on the calibration split, priced on test against baselines; which
+thresholds keep its promise, what that costs, and how many groups it needs; and which decisions are explained by
+attributions, for which the framework is imported only where there is a model to explain.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split
-from verdict.base.numbers import EXACT, SETTING, Number
+from verdict.base.numbers import EXACT, POINTS, SETTING, Number
+from verdict.base.params import GuaranteeParams
 from verdict.decide import deferral, outcomes
-from verdict.decide.people import ConfusionHuman, PairHuman
-from verdict.decide.policy import Costs, Decision, Forced, Policy, cost_surface
+from verdict.decide.deferral import Calibrated, Evidence, case_of, costs_of, gather
+from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
+from verdict.decide.log.items import DecidedBatch
+from verdict.decide.people import ConfusionHuman, PairHuman, keyed_uniform
+from verdict.decide.policy import ABOVE_ALL, Costs, Decision, Forced, Policy, cost_surface, realised
 from verdict.decide.signals import without_each
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
+from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.tables import SHARE
 from verdict.stats.ranking import Ranked, risk_coverage
-from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
+from verdict.stats.scores import top_class
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
+from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import QUESTIONS, VIEWS
+
+if TYPE_CHECKING:
+    from verdict.model.integrated_gradients import Attribution
 
 N_CURVE_POINTS = 100
 
@@ -48,12 +61,10 @@ class PolicyStudy:
         return {"policy": pd.DataFrame([asdict(self.policy)]), "allowed": allowed, "branches": self.evaluation.branches}
 
 
-def run_study(
-    stage: Stage, calib: deferral.Evidence, test: deferral.Evidence, people: People, draws: Resampler
-) -> PolicyStudy:
+def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
     """Tune on the first pairs, evaluate on the second, and store the numbers `policy.*` and `policy.test.*`."""
-    costs = deferral.costs_of(stage.params.policy, stage.classes)
-    cases = tuple(deferral.case_of(found, people, costs) for found in (calib, test))
+    costs = costs_of(stage.params.policy, stage.classes)
+    cases = tuple(case_of(found, people, costs) for found in (calib, test))
     strange = stage.params.policy.foreign
     limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
     policy = replace(cases[0].tune(stage.params.policy.critical_floor), **limits)
@@ -63,19 +74,17 @@ def run_study(
     return study
 
 
-def load_study(
-    stage: Stage, kept: Selection, calib: deferral.Evidence, test: deferral.Evidence
-) -> tuple[PolicyStudy, People]:
+def load_study(stage: Stage, kept: Selection, calib: Evidence, test: Evidence) -> tuple[PolicyStudy, People]:
     """The study of the policy page, as it stored it: nothing is tuned again."""
     policy, costs, people = load_policy(stage, kept)
-    cases = [deferral.case_of(found, people, costs) for found in (calib, test)]
+    cases = [case_of(found, people, costs) for found in (calib, test)]
     if stage.params.policy.guarantee is not None:
         allowed = pd.read_parquet(stage.upstream("08_policy", "allowed.parquet"))["threshold"].to_numpy()
         cases[0] = replace(cases[0], allowed=allowed)
     return PolicyStudy(*cases, policy, costs, stage.resampler(test.groups)), people
 
 
-def compare(stage: Stage, study: PolicyStudy, calib: deferral.Evidence, test: deferral.Evidence) -> pd.DataFrame:
+def compare(stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence) -> pd.DataFrame:
     """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves."""
     rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
     tau = stage.params.policy.critical_floor
@@ -96,9 +105,7 @@ def shares_of(comparison: pd.DataFrame) -> pd.DataFrame:
     return table[[branch.text for branch in Decision]]
 
 
-def count_sources(
-    stage: Stage, calibrated: deferral.Calibrated, tuning: deferral.Evidence, test: deferral.Evidence
-) -> None:
+def count_sources(stage: Stage, calibrated: Calibrated, tuning: Evidence, test: Evidence) -> None:
     """Numbers `policy.n_models` (of several seeds), `.n_views` (of each input), `.n_questioned` (pairs of test that
     questions were put about), `.n_tuning`, `.test.n_pairs`, and `.n_left_out` (rows of test that tune the policy).
     """
@@ -114,9 +121,7 @@ def count_sources(
     stage.counts("policy", counts)
 
 
-def _store_settings(
-    stage: Stage, study: PolicyStudy, people: People, calib: deferral.Evidence, test: deferral.Evidence
-) -> None:
+def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evidence, test: Evidence) -> None:
     for name in ("t_auto", "t_clarify"):
         value = getattr(study.policy, name)
         stage.number(f"policy.{name}", value, n=len(calib), split=calib.split, kind=SETTING)
@@ -141,7 +146,7 @@ def _store_settings(
 
 
 def _store_test(stage: Stage, study: PolicyStudy) -> None:
-    shared: dict[str, Any] = {"n": len(study.test.score), "split": Split.TEST}
+    shared: dict = {"n": len(study.test.score), "split": Split.TEST}
     branches = study.evaluation.branches.set_index("branch")
     shares = {name: getattr(study.evaluation, name) for name in ("accuracy", "accuracy_model")}
     lift = {"lift": Interval.from_columns(branches.loc[outcomes.NOT_AUTO], "lift")}
@@ -166,7 +171,7 @@ _PRICED |= {policy.replace(" ", "_"): policy for policy in ("without gate", "alw
 _PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
 
 
-def stored_number(found: Interval, draws: Resampler, **fields: Any) -> Number:
+def stored_number(found: Interval, draws: Resampler, **fields: object) -> Number:
     """A number to store; exact where no resample could give another value: by identity, or by the parameters."""
     number = found.number(**fields)
     is_exact = number.low is None and np.isfinite(number.value) and draws.n_groups > 1
@@ -186,10 +191,10 @@ def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Co
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
     policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
     people = deferral.people_of(stage, deferral.tuning_table(stage, kept), *splits)
-    return policy, deferral.costs_of(stage.params.policy, stage.classes), people
+    return policy, costs_of(stage.params.policy, stage.classes), people
 
 
-def gate_counts(stage: Stage, splits: Mapping[str, deferral.Evidence]) -> pd.DataFrame:
+def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
     """What the gate forces on each split: split, gate (the reason), n; share and model_error with intervals."""
     rows = []
     for split, evidence in splits.items():
@@ -202,7 +207,7 @@ def gate_counts(stage: Stage, splits: Mapping[str, deferral.Evidence]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def risk_curves(evidence: deferral.Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
+def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
     """Risk-coverage of the composite (with a band over groups), of its rivals, and of a random order."""
     scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
@@ -219,7 +224,7 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([curve.assign(score=name) for name, curve in curves.items()], ignore_index=True)
 
 
-def ranking_table(stage: Stage, evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
+def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
     Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals. Numbers
@@ -255,12 +260,12 @@ def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tu
     return table, (row, max(row, column))
 
 
-def score_table(evidence: deferral.Evidence) -> pd.DataFrame:
+def score_table(evidence: Evidence) -> pd.DataFrame:
     """Composite score of each pair, and whether the model is wrong about it."""
     return pd.DataFrame({"score": evidence.score, "is_wrong": evidence.is_wrong})
 
 
-def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
+def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """Which signals there are: signal, mean (with its interval), smallest and largest value."""
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
@@ -271,7 +276,7 @@ def signal_table(evidence: deferral.Evidence, draws: Resampler) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def correlations(evidence: deferral.Evidence) -> pd.DataFrame:
+def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
     table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
     return table.rename(index=_words, columns=_words)
@@ -279,3 +284,238 @@ def correlations(evidence: deferral.Evidence) -> pd.DataFrame:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
+
+
+LEVELS = (0.01, 0.02, 0.05, 0.1)
+# Plans are made for this share of what could go out alone if the truth about every threshold were known.
+OF_ATTAINABLE = 0.9
+KEPT, ESTIMATED = "keeps its promise", "by its estimate alone"
+LIKENESS = (0.0, 0.5)
+
+
+def parts_of(stage: Stage, tuning: Evidence, calibrated: Calibrated, kept: Selection) -> tuple[Known, Known]:
+    """Calib in two: what fixed score and temperature orders the thresholds, the other part tests the promise."""
+    calib = tuning if tuning.split == Split.CALIB else gather(stage, Split.CALIB, calibrated, kept)
+    halves = pd.read_parquet(stage.upstream("07_calibration", "halves.parquet")).set_index("pair_id")["half"]
+    is_first = (halves.loc[calib.table["pair_id"]] == FOR_TEMPERATURE).to_numpy()
+    known = known_of(calib)
+    return known.take(is_first), known.take(~is_first)
+
+
+def known_of(evidence: Evidence) -> Known:
+    """What a promise is tested on."""
+    columns = (evidence.score, evidence.is_wrong, evidence.groups, evidence.forced == Forced.NONE)
+    return Known(*columns, evidence.answer)
+
+
+def promise_of(stage: Stage) -> Promise:
+    """The promise of the parameters, which make one."""
+    settings: GuaranteeParams = stage.params.policy.guarantee
+    by_class = {stage.classes.index(name): limit for name, limit in settings.error_by_class.items()}
+    return Promise(settings.error, settings.confidence, by_class)
+
+
+def bind(stage: Stage, tuning: Evidence, parts: tuple[Known, Known]) -> Evidence:
+    """The pairs that tune the policy, held to the thresholds that keep the promise of the parameters.
+
+    Numbers, where a promise is made, `policy.promise.error`, `.confidence`, `.n_limits` (of single answers), `.n_kept`
+    (thresholds that keep it), `.n_tested`, `.n_rows`, `.n_groups` (that tested it) and `.is_by_group`.
+    """
+    settings: GuaranteeParams | None = stage.params.policy.guarantee
+    if settings is None:
+        return tuning
+    found = keep_promise(*parts, promise_of(stage))
+    for name in ("error", "confidence"):
+        stage.number(f"policy.promise.{name}", getattr(settings, name), unit="%", kind=SETTING)
+    counts = {"n_limits": len(settings.error_by_class), "n_kept": len(found.thresholds), "n_tested": len(found.tested)}
+    counts |= {"n_rows": found.n_rows, "n_groups": found.n_groups}
+    stage.counts("policy.promise", counts, split=Split.CALIB)
+    stage.number("policy.promise.is_by_group", found.method == BETTING, kind=EXACT)
+    return replace(tuning, promised=found)
+
+
+def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
+    """The promise beside the automatic error on test, and what it costs: quantity, value.
+
+    Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
+    nothing goes out alone, or nothing is promised); `.given_up`: the share of what the same policy without the promise
+    saves against always asking that the promise takes away.
+    """
+    settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
+    is_defined = settings is not None and error.low is not None
+    excess = error.low - settings.error if is_defined else np.nan
+    number = Number(excess, n=error.n, split=Split.TEST, unit=POINTS, kind=EXACT)
+    stage.numbers["policy.test.promise_excess"] = number
+    told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
+    if settings is not None:
+        given_up = study.draws.interval(_given_up(study)).number(n=len(study.test.score), split=Split.TEST, unit="%")
+        stage.numbers["policy.test.given_up"] = given_up
+        told["share of the saving without a promise that it takes away"] = given_up
+    return pd.DataFrame({"quantity": list(told), "value": list(told.values())})
+
+
+def _given_up(study: PolicyStudy) -> Statistic:
+    """Share of a saving that the promise takes away; NaN where there is none to take."""
+    free = replace(study.calib, allowed=None).tune(study.policy.tau_critical)
+    cost = study.test.outcomes.cost
+    freely, kept = (realised(cost, study.test.decide(policy)) for policy in (free, study.policy))
+    saved = cost[:, Decision.HUMAN] - freely
+
+    def share(weights: Weights = None) -> np.ndarray:
+        saving = weighted_mean(saved, weights)
+        return ratio(weighted_mean(kept - freely, weights), np.where(saving > 0, saving, 0.0), empty=np.nan)
+
+    return share
+
+
+def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws: Resampler) -> pd.DataFrame:
+    """What could be promised, by error rate: error, rule; coverage and auto_error on test, with intervals, of the least
+    strict threshold that `keep_promise` lets pass, or that only seems to keep it by its estimate.
+    """
+    confidence = _confidence(stage)
+    new, rows = known_of(test), []
+    for error in LEVELS:
+        found = keep_promise(*parts, Promise(error, confidence))
+        seeming = [threshold for threshold, rate, _ in _estimates(parts[1]) if rate <= error]
+        for rule, passed in ((KEPT, found.thresholds), (ESTIMATED, seeming)):
+            alone = new.let_out >= min(passed, default=ABOVE_ALL)
+            wrong = draws.of(alone).mean(new.is_wrong[alone], span=SHARE) if alone.any() else NOTHING
+            found = {"coverage": draws.mean(alone, span=SHARE), "auto_error": wrong}
+            rows.append({"error": error, "rule": rule} | bounded(found))
+    return pd.DataFrame(rows)
+
+
+def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
+    """How many groups the promise needs, or one of each level where none is made, before any data and after these.
+
+    Returns error (promised), plan; error_rate, coverage, alike (assumed, or estimated: correlation of errors within a
+    group); groups (that test it, for four chances in five), more (than there are). Before: half of the pairs go out
+    alone, half as often wrong as is promised. After: `OF_ATTAINABLE` of what could go out if the estimates were the
+    truth. Numbers `policy.promise.n_needed` and `.n_more` of the promise that is made.
+    """
+    settings, second = stage.params.policy.guarantee, parts[1]
+    confidence = _confidence(stage)
+    own, rows = settings.error if settings else None, []
+    for error in [own] if own else LEVELS:
+        likeness = LIKENESS if second.n_groups < len(second) else LIKENESS[:1]
+        plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in likeness}
+        plans["after"] = _attainable(second, error)
+        for name, (rate, share, alike) in plans.items():
+            sized = {"error_rate": rate, "coverage": share, "group_size": len(second) / second.n_groups, "alike": alike}
+            needed = groups_needed(Promise(error, confidence), **sized) if share > 0 else np.inf
+            row = {"error": error, "plan": name, "error_rate": rate, "coverage": share, "alike": alike}
+            rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
+            if (error, name) == (own, "after"):
+                for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
+                    known = value if np.isfinite(value) else np.nan
+                    stage.number(f"policy.promise.{key}", known, split=Split.CALIB, kind=EXACT)
+    return pd.DataFrame(rows)
+
+
+def _confidence(stage: Stage) -> float:
+    settings = stage.params.policy.guarantee
+    return stage.params.statistics.level if settings is None else settings.confidence
+
+
+def _estimates(known: Known) -> list[tuple[float, float, float]]:
+    """Threshold, error rate above it and share above it, strictest first."""
+    steps = steps_of(known.let_out)
+    n_auto, n_wrong = (found.sum(axis=0) for found in known.sums(steps, None))
+    return list(zip(steps, n_wrong / n_auto, n_auto / len(known), strict=True))
+
+
+def _attainable(known: Known, error: float) -> tuple[float, float, float]:
+    """Error rate, share and likeness of errors at a part of the largest share that has an error within a limit."""
+    found = _estimates(known)
+    most = max((share for _, rate, share in found if rate <= error), default=0.0)
+    inside = [one for one in found if one[2] <= OF_ATTAINABLE * most]
+    if not inside:
+        return error, 0.0, 0.0
+    threshold, rate, share = inside[-1]
+    alone = known.let_out >= threshold
+    return rate, share, resemblance(known.is_wrong[alone], np.asarray(known.groups)[alone])
+
+
+def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.DataFrame:
+    """Some pairs of each branch, drawn by a hash of their ids, so that other pairs do not change the choice.
+
+    Returns decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in
+    the order of `Decision`.
+    """
+    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
+    answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
+    table = pd.DataFrame({name: getattr(batch, name) for name in ("decision", "pair_id", "image_id", "hypothesis")})
+    table = table.assign(answer=answer, answer_name=names[answer], true_name=names[np.asarray(batch.y_true)])
+    drawn = table.iloc[order].sort_values("decision", kind="stable").groupby("decision").head(per_branch)
+    return drawn.assign(decision=[Decision(code).text for code in drawn["decision"]]).reset_index(drop=True)
+
+
+ANSWERS = {"entailment": "true", "contradiction": "not true"}
+DOES = {
+    Decision.AUTO: "Goes out alone",
+    Decision.CLARIFY: "A person is asked a short question",
+    Decision.HUMAN: "Goes to a person",
+}
+
+
+def examples(stage: Stage, batch: DecidedBatch) -> dict:
+    """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
+
+    Returns images and titles; none where there are no images or no sentences.
+
+    A title has three lines: the sentence; the model's answer with its probability, and whether it is right; and what
+    the policy does.
+    """
+    images = None if batch.hypothesis is None else stage.images()
+    if images is None:
+        return {"images": [], "titles": []}
+    drawn = sample_decisions(batch, per_branch=len(batch), seed=stage.params.policy.human.seed)
+    first = drawn.groupby("decision", sort=False).head(1)
+    mistaken = drawn[(drawn["decision"] == Decision.AUTO.text) & (drawn["answer_name"] != drawn["true_name"])]
+    chosen = pd.concat([first, mistaken.drop(index=first.index, errors="ignore")]).head(len(Decision))
+    rows = [list(batch.pair_id).index(pair) for pair in chosen["pair_id"]]
+    titles = []
+    for row, case in zip(rows, chosen.itertuples(), strict=True):
+        right = "right" if case.answer_name == case.true_name else "wrong"
+        answer = ANSWERS.get(case.answer_name, case.answer_name)
+        told = f"Model: {answer}, probability {batch.probs[row].max():.2f} ({right})"
+        titles.append(f"{case.hypothesis}\n{told}\n{DOES[Decision(int(batch.decision[row]))]}")
+    return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
+
+
+def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
+    """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
+
+    Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
+    """
+    found: list[Attribution] = []
+    if not stage.is_recorded and len(chosen):
+        from verdict.model.integrated_gradients import attribute_pairs
+
+        found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
+    worst = max((attribution.gap for attribution in found), default=float("nan"))
+    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%", kind=EXACT)
+    return found
+
+
+def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
+    """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
+    if not found:
+        return pd.DataFrame()
+    table = chosen[["decision", "hypothesis", "answer_name", "true_name"]]
+    return table.rename(columns={"answer_name": "model_answer", "true_name": "truth"}).assign(
+        margin=[one.margin for one in found],
+        margin_of_baseline=[one.baseline_margin for one in found],
+        completeness_gap=[one.gap for one in found],
+        share_of_image=[one.share_of_image for one in found],
+    )
+
+
+def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict:
+    """What `draw_attributions` needs."""
+    return {
+        "images": [attribution.image for attribution in found],
+        "patches": [attribution.patches for attribution in found],
+        "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
+        "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
+    }

@@ -10,8 +10,8 @@ word asked for the image, not the class token alone, which changes the maps and 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,10 @@ from verdict.model.kept import KeptModel, load_warmup
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images, warmup_splits
-from verdict.pages.defects import leaks
-from verdict.pages.defects.answers import Effect, f1_of, measure, not_measured
-from verdict.pages.defects.sizes import Shape
+from verdict.pages import defects
+from verdict.pages.defects import Effect, Fits, Shape, f1_of, measure
 from verdict.pages.reproducibility import compare_again
+from verdict.stats.uncertainty import NOTHING
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
 
@@ -113,10 +113,10 @@ def attention_effect(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs:
     other = shuffle_images(pairs, stage.rng("defects.shuffle"))
     rows, shared = rows_of(table, pairs), {"n": len(pairs), "split": str(Split.TEST)}
     shown, model_shown = wrapper_logits(model, wrapper, pairs), logits_of(rows)[:, 1]
-    moved = np.abs(shown - wrapper_logits(model, wrapper, other)).max()
-    stage.number("defect.attention.logit_change", moved, kind=EXACT, **shared)
-    moved = np.abs(model_shown - model.logits(other)).max()
-    stage.number("defect.attention.model_logit_change", moved, kind=EXACT, **shared)
+    moved = {"logit_change": shown - wrapper_logits(model, wrapper, other)}
+    moved["model_logit_change"] = model_shown - model.logits(other)
+    for name, change in moved.items():
+        stage.number(f"defect.attention.{name}", np.abs(change).max(), kind=EXACT, **shared)
     agree = RAW.decide(two_class(shown)) == RAW.decide(two_class(model_shown))
     share = stage.resampler(rows["group_id"].to_numpy()).mean(agree, span=(0, 1))
     stage.numbers["defect.attention.agreement"] = share.number(unit="%", **shared)
@@ -166,107 +166,79 @@ def unfreezing_table(network: Network, plan: FreezePlan) -> pd.DataFrame:
 def shape_of(network: Network, params: ModelParams) -> Shape:
     """The sizes that decide how many parameters a network has."""
     vision, text = network.vision, network.text
-    return Shape(
-        len(network.vision_layers),
-        len(network.text_layers),
-        vision.hidden_dim,
-        text.hidden_dim,
-        vision.mlp_dim,
-        text.intermediate_dim,
-        **{name: getattr(params, name) for name in ("heads", "key_dim", "mlp_dim")},
-    )
+    sides = (len(network.vision_layers), len(network.text_layers), vision.hidden_dim, text.hidden_dim)
+    return Shape(*sides, vision.mlp_dim, text.intermediate_dim, params.heads, params.key_dim, params.mlp_dim)
 
 
-NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair"}
+def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = defects.PUBLISHED_SHARE) -> Fits:
+    """Fit the fusion head three times on few images, from the warm-up's weights and by one seed: `clean`, `leaked` on
+    test images as well (D03), and `zero_to_one` on pixels in the study's range (D04).
 
-
-@dataclass(frozen=True)
-class ShortFits:
-    """Logits (n_judged,) on the same test pairs of three short fits of the fusion head, from the same start and seed:
-    without the defects, on test images as well (D03), and on pixels in the study's range (D04).
-    """
-
-    fits: leaks.Fits
-    clean: np.ndarray
-    leaked: np.ndarray
-    zero_to_one: np.ndarray
-
-
-def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = leaks.PUBLISHED_SHARE) -> ShortFits:
-    """Fit the fusion head three times on few images, from the warm-up's weights: clean, and with D03 and D04 on.
-
-    `judged`: as `leaks.draw_judged` gives them; `n_images`: groups of train and of val, at most; `share` of the judged
+    `judged`: as `draw_judged` gives them; `n_images`: groups of train and of val, at most; `share` of the judged
     pairs leaks into a fit.
     """
     rng = stage.rng("defects.fits")
-    fits = leaks.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
-    val = leaks.draw_groups(stage.pairs(Split.VAL), n_images, rng)
+    fits = defects.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
+    val = defects.draw_groups(stage.pairs(Split.VAL), n_images, rng)
     model = load_warmup(stage)
-    shown = pd.concat([fits.clean, val, fits.judged])["image_id"].to_numpy()
+    shown = pd.concat([fits.clean, val, judged])["image_id"].to_numpy()
     stored, rescaled = model.features, features_of(model, shown, zero_to_one)
     arms = {"clean": (fits.clean, stored), "leaked": (fits.leaked, stored), "zero_to_one": (fits.clean, rescaled)}
     logits = {}
     for name, (train, features) in arms.items():
         stage.progress(f"short fit, {name}")
-        logits[name] = _fit_and_answer(stage, model, features, train, val, fits.judged)
-    return ShortFits(fits, **logits)
+        logits[name] = _fit_and_answer(stage, model, features, (train, val, judged))
+    return replace(fits, logits=logits)
 
 
-def _fit_and_answer(
-    stage: Stage, model: KeptModel, features: Features, train: pd.DataFrame, val: pd.DataFrame, test: pd.DataFrame
-) -> np.ndarray:
-    """Fit from the warm-up's weights, whatever was fitted before, and answer test."""
+def _fit_and_answer(stage: Stage, model: KeptModel, features: Features, tables: Sequence[pd.DataFrame]) -> np.ndarray:
+    """Fit the first table from the warm-up's weights, whatever was fitted before, and answer the last."""
     training = stage.params.training
     load_weights(model.network, read_weights(stage.upstream(WARMUP_STAGE, "weights.npz")))
     with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
-        shown = Shown(features, Rows.of(features, train), Rows.of(features, val))
+        shown = Shown(features, *(Rows.of(features, table) for table in tables[:2]))
         state = Path(folder) / "state.npz"
         fit(model.network, model.plan, shown, training.warmup, training, seed=training.warmup_seed, checkpoint=state)
-    return model.logits(test, features)
+    return model.logits(tables[2], features)
 
 
-def leak_effects(stage: Stage, found: ShortFits, table: pd.DataFrame) -> pd.DataFrame:
+NUMBERED = {"all": "defect.leak", defects.PAIR: "defect.leak_pair"}
+
+
+def leak_effects(stage: Stage, found: Fits, table: pd.DataFrame) -> pd.DataFrame:
     """D03: macro-F1 of the clean and the leaking fit by what the leaking one has seen of the test pairs: numbers
     `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
     """
-    rows, test = rows_of(table, found.fits.judged), found.fits.judged
-    seen = leaks.exposure(found.fits.leaked, test)
-    effects = []
-    for what in ("all", leaks.PAIR, leaks.IMAGE, leaks.NOT):
-        chosen = np.ones(len(test), dtype=bool) if what == "all" else seen == what
+    rows, seen, effects = rows_of(table, found.judged), defects.exposure(found.leaked, found.judged), []
+    for what in ("all", defects.PAIR, defects.IMAGE, defects.NOT):
+        chosen = np.ones(len(rows), dtype=bool) if what == "all" else seen == what
         if chosen.any():
-            effect = compared(stage, rows[chosen], found.clean[chosen], found.leaked[chosen])
+            effect = compared(stage, rows[chosen], found.logits["clean"][chosen], found.logits["leaked"][chosen])
             effects.append(effect.row(seen_in_training=what))
             if what in NUMBERED:
                 effect.store(stage, NUMBERED[what])
-    for prefix in NUMBERED.values():
-        if f"{prefix}.ours" not in stage.numbers:
-            not_measured(stage, *(f"{prefix}.{name}" for name in ("ours", "defect", "difference")))
+        elif what in NUMBERED:
+            stage.estimates(NUMBERED[what], dict.fromkeys(("ours", "defect", "difference"), NOTHING))
     return pd.DataFrame(effects)
 
 
-def leak_effect(stage: Stage, found: ShortFits, table: pd.DataFrame) -> Effect:
-    """D03: macro-F1 of the clean and the leaking fit on all test pairs."""
-    return compared(stage, rows_of(table, found.fits.judged), found.clean, found.leaked)
+def fit_effect(stage: Stage, found: Fits, table: pd.DataFrame, defect: str) -> Effect:
+    """Macro-F1 on all test pairs of the clean fit, and of the one that is `leaked` (D03) or `zero_to_one` (D04)."""
+    return compared(stage, rows_of(table, found.judged), found.logits["clean"], found.logits[defect])
 
 
-def rescaled_fit_effect(stage: Stage, found: ShortFits, table: pd.DataFrame) -> Effect:
-    """D04: macro-F1 of a head that was fitted on the preset's pixels, and of one fitted on the study's."""
-    return compared(stage, rows_of(table, found.fits.judged), found.clean, found.zero_to_one)
-
-
-def leak_counts(stage: Stage, found: ShortFits) -> pd.DataFrame:
+def leak_counts(stage: Stage, found: Fits) -> pd.DataFrame:
     """D03: images and pairs that training shares with what it is judged on: this report's warm-up, and both fits.
 
     Numbers `defect.leak.n_images_ours` (of all splits on which something is reported), `.n_images`, `.n_pairs`.
     """
-    fits, trained = found.fits, warmup_splits(stage)[0]
+    trained = stage.pairs(warmup_splits(stage)[0])
     asked = {
-        "this report's warm-up, against every reported split": (stage.pairs(trained), leaks.reported(stage.pairs())),
-        "the clean fit, against its test images": (fits.clean, fits.judged),
-        "the leaking fit, against its test images": (fits.leaked, fits.judged),
+        "this report's warm-up, against every reported split": (trained, defects.reported(stage.pairs())),
+        "the clean fit, against its test images": (found.clean, found.judged),
+        "the leaking fit, against its test images": (found.leaked, found.judged),
     }
-    rows = [{"training": name, **leaks.shared_with(*tables)} for name, tables in asked.items()]
+    rows = [{"training": name, **defects.shared_with(*tables)} for name, tables in asked.items()]
     stage.counts("defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
     seen = {"n_images": rows[2]["n_images_seen"], "n_pairs": rows[2]["n_pairs_seen"]}
     stage.counts("defect.leak", seen, split=str(Split.TEST))

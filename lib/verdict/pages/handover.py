@@ -19,7 +19,7 @@ from verdict.decide.policy import Costs, Decision, Forced, realised
 from verdict.decide.signals import entropy_confidence
 from verdict.decide.takeover import People, facts_asked
 from verdict.pages.decisions import PolicyStudy, stored_number
-from verdict.pages.raw_temperature import ACCURACIES, is_told, published_policy
+from verdict.pages.published import ACCURACIES, is_told, published_policy
 from verdict.pages.tables import GAP, SHARE, by_part
 from verdict.stats.uncertainty import Interval, Resampler, bounded
 from verdict.workflow.stage import Stage
@@ -169,9 +169,7 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
     """Accuracy of all answers if the least trusted share of the pairs (of equal score by ids) is handed over, by what
     people are like: share, accuracy, low and high over groups.
     """
-    places = np.arange(len(test))
-    rank = np.empty_like(places)
-    rank[np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score))] = places
+    rank = np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score)).argsort()
     is_handed = rank[:, None] < np.rint(SHARES * len(test))[None, :]
     alone = (~test.is_wrong).astype(float)[:, None]
     curves = {}
@@ -179,7 +177,11 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
         if answers is None:
             right = person_right(test, people.careful)
         else:
-            right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[places, test.y_true]
+            right = (
+                (answers == test.y_true).astype(float)
+                if answers.ndim == 1
+                else answers[np.arange(len(test)), test.y_true]
+            )
         found = draws.means(np.where(is_handed, right[:, None], alone), [None] * len(SHARES))
         rows = [(share, one.value, one.low, one.high) for share, one in zip(SHARES, found, strict=True)]
         curves[name] = pd.DataFrame(rows, columns=["share", "accuracy", "low", "high"])

@@ -7,12 +7,10 @@ sentence says what is absent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,9 +24,8 @@ from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
 from verdict.model.selection import Selection
-from verdict.pages.decisions import auto_error
+from verdict.pages.decisions import auto_error, known_of, promise_of
 from verdict.pages.evaluation import accuracy_by
-from verdict.pages.promise import known_of, promise_of
 from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import macro_f1_of
 from verdict.stats.scores import softmax
@@ -36,6 +33,7 @@ from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, W
 from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
+Tables = Mapping[str, pd.DataFrame]
 # Where it cannot help, a policy may cost so much of always asking more.
 DEARER = 0.05
 
@@ -47,7 +45,7 @@ def read_tables(stage: Stage, kept: Selection) -> dict[str, pd.DataFrame]:
     return {str(split): table for split, table in found.items() if len(table)}
 
 
-def scores_by_split(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def scores_by_split(stage: Stage, tables: Tables) -> pd.DataFrame:
     """Accuracy and macro-F1 of each split, beside guessing and beside test.
 
     Returns split, n; with intervals accuracy, guessing (always the split's most frequent class), gain_over_guessing
@@ -86,7 +84,7 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
     return (answer == y_true).astype(float), (y_true == common).astype(float), macro_f1_of(y_true, answer, n_classes)
 
 
-def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def skills(stage: Stage, tables: Tables) -> pd.DataFrame:
     """Accuracy by family of statements and split, but for those that are half new: family, n, value, low, high, split,
     label, group; by family. Number `independent.n_families`.
     """
@@ -101,7 +99,7 @@ def skills(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return found.assign(label=found["family"], group=found["split"])
 
 
-def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: float) -> pd.DataFrame:
+def hand_written(stage: Stage, tables: Tables, temperature: float) -> pd.DataFrame:
     """Every hand-written sentence, if there is any, with the model's answer: image (number from 1), image_id,
     hypothesis, label, answer, prob (calibrated, of the answer), is_right.
     """
@@ -121,7 +119,7 @@ def hand_written(stage: Stage, tables: Mapping[str, pd.DataFrame], temperature: 
     return found[columns].sort_values("image", kind="stable", ignore_index=True)
 
 
-def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
+def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     images = stage.images()
     by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
@@ -131,9 +129,7 @@ def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def gather_splits(
-    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
-) -> dict[str, Evidence]:
+def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> dict[str, Evidence]:
     """Evidence of each split; of test only the pairs that did not tune the policy."""
     elsewhere = {split: gather(stage, split, calibrated, kept) for split in tables if split != Split.TEST}
     return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
@@ -179,7 +175,7 @@ def decisions_by_split(
     return pd.DataFrame(rows)
 
 
-def store_transfer(stage: Stage, found: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> None:
+def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
     """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
     names = ("excess_nll", "ece", "ece_at_oracle")
     for row in found[found["split"] != Split.TEST].to_dict("records"):
@@ -205,7 +201,7 @@ HALVES: Mapping[Split, tuple[str, str]] = {
 }
 
 
-def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The four cells side by side: images, sentences, n, and each value of `sources` with its interval, which are
     tables of one row a split by the value's name. No rows where a cell is missing.
     """
@@ -221,7 +217,7 @@ def cell_table(tables: Mapping[str, pd.DataFrame], sources: Mapping[str, pd.Data
     return pd.DataFrame(rows)
 
 
-def store_contrasts(stage: Stage, tables: Mapping[str, pd.DataFrame]) -> None:
+def store_contrasts(stage: Stage, tables: Tables) -> None:
     """Where there are all cells, numbers `independent.images_minus_sentences`: accuracy with new images alone minus
     that with new sentences alone; `.interaction`: by how much both lose less (above zero) than the two losses together.
     """
@@ -275,9 +271,7 @@ def thresholded(known: np.ndarray, is_wrong: np.ndarray, new: np.ndarray) -> Sta
     return share
 
 
-def forecasts(
-    stage: Stage, tables: Mapping[str, pd.DataFrame], calibrated: Calibrated, kept: Selection
-) -> pd.DataFrame:
+def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> pd.DataFrame:
     """Estimates of accuracy without labels, by split: method, estimate, truth and error (their difference), and
     verdict: whether the error is shown to be beyond `MARGIN` ("off"), within it ("near"), or neither.
 
@@ -387,7 +381,7 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
         row["broken"] = np.mean(np.array(errors) > settings.guarantee.error)
         row |= bounded(_judged(stage.resampler(free.groups), case, np.sum([sums for _, sums in after], axis=0)))
         labels_cost = row["labels"] * costs.human
-        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else math.inf})
+        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else np.inf})
     if rows:
         _store(stage, free.split, pd.DataFrame(rows))
     return pd.DataFrame(rows)
@@ -434,5 +428,5 @@ def _store(stage: Stage, split: str, table: pd.DataFrame) -> None:
     for name in ("kept", "broken"):
         stage.number(f"{prefix}.{name}", row[name], n=N_DRAWS, split=split, unit="%", kind=EXACT)
     stage.estimates(prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
-    after = row["pays_after"] if math.isfinite(row["pays_after"]) else math.nan
+    after = row["pays_after"] if np.isfinite(row["pays_after"]) else np.nan
     stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)

@@ -7,7 +7,6 @@ would make every estimate look better than it is.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,12 +29,13 @@ from verdict.pages.tables import SHARE
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
-AUTO = Decision.AUTO.text
+AUTO, ALL = Decision.AUTO.text, "all automatic answers"
 # Cases are counted by so many where the log has no dates.
 BLOCK = 1000
 COLUMNS = {"pair_id": ("pair_id", "pair", "id"), "label": ("label", "gold_label", "truth", "true_answer")}
 # How much more than is promised may be wrong from the next label on, and after how many an alarm is looked for.
 RISEN, WITHIN, N_STREAMS, MOSTLY = (1.5, 2.0, 3.0), (100, 300, 1000), 400, 0.9
+_RATES = {"error": "%", "accuracy": "%"}
 _POLICY = ("model_hash", "params_hash", "run_id")
 _KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "date", "decision", "forced_by", "model_answer", "score")
 
@@ -152,13 +152,9 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     for name, value in (("promise", told.error), ("confidence", told.confidence)):
         stage.number(f"monitor.{name}", value, unit="%", kind=SETTING)
     used, largest = found.known[found.known["is_drawn"]], _largest(found)
-    limits = {
-        "all automatic answers": told.error,
-        **{f"answer {name}": one for name, one in told.error_by_class.items()},
-    }
-    parts = []
+    limits, parts = {ALL: told.error} | {f"answer {name}": one for name, one in told.error_by_class.items()}, []
     for name, limit in limits.items():
-        own = used if name == next(iter(limits)) else used[name == "answer " + used["model_answer"]]
+        own = used if name == ALL else used[name == "answer " + used["model_answer"]]
         sums = own.groupby("group_id", sort=False)["is_wrong"].agg(["sum", "count"])
         if len(sums):
             n_wrong, n_auto = sums["sum"].to_numpy(), sums["count"].to_numpy()
@@ -169,13 +165,13 @@ def promise_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             p_values = np.minimum(breach_p_values(n_wrong, n_auto, limit, largest=largest) * len(limits), 1.0)
             parts.append(pd.DataFrame(part | {"p_value": p_values}))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    smallest = table["p_value"].min() if len(table) else math.nan
+    smallest = table["p_value"].min() if len(table) else np.nan
     stage.number("monitor.breach_p", smallest, kind=EXACT)
     broken = table[table["p_value"] <= 1 - told.confidence] if len(table) else table
     stage.number("monitor.is_broken", len(broken) > 0, kind=EXACT)
-    stage.number("monitor.n_to_alarm", broken["labelled"].min() if len(broken) else math.nan, unit="count")
+    stage.number("monitor.n_to_alarm", broken["labelled"].min() if len(broken) else np.nan, unit="count")
     if len(table):
-        last = table[table["limit"] == next(iter(limits))].iloc[-1]
+        last = table[table["limit"] == ALL].iloc[-1]
         bounds = (float(last[name]) for name in ("error", "error_low", "error_high"))
         stage.numbers["monitor.labelled_error"] = Number(*bounds, n=int(last["labelled"]), unit="%")
     return table
@@ -198,7 +194,7 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     drawn = found.known[found.known["is_drawn"]].groupby("group_id", sort=False)["is_wrong"].agg(["sum", "count"])
     past = [np.repeat(drawn[[name]].to_numpy(), N_STREAMS, axis=1) for name in ("sum", "count")]
     sizes, rng, rows = found.auto.groupby("group_id")["pair_id"].count().to_numpy(), stage.rng("monitor.power"), []
-    n_auto = rng.choice(sizes, (math.ceil(1.2 * WITHIN[-1] / sizes.mean()), N_STREAMS))
+    n_auto = rng.choice(sizes, (int(np.ceil(1.2 * WITHIN[-1] / sizes.mean())), N_STREAMS))
     labels, tail = n_auto.cumsum(axis=0), (1 - told.confidence) / (1 + len(told.error_by_class))
     for rate in (times * told.error for times in RISEN if times * told.error < 1):
         n_wrong = rng.binomial(n_auto, rate)
@@ -208,7 +204,7 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
         known = Gamblers(1, N_STREAMS, is_at_once=True).play(ratio[..., None])
         alarm = {"within": _until_alarm(ours <= tail, labels), "known": _until_alarm(known <= tail, labels)}
         half = float(np.median(alarm["within"]))
-        row: dict[str, object] = {"error": rate, "median_labels": half if np.isfinite(half) else math.nan}
+        row: dict[str, object] = {"error": rate, "median_labels": half if np.isfinite(half) else np.nan}
         for name, n in product(alarm, WITHIN):
             n_seen = (alarm[name] <= n).sum()
             ends = wilson(n_seen, N_STREAMS, level=stage.params.statistics.level)
@@ -221,14 +217,14 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             share = Interval.from_columns(row, f"{column}_{WITHIN[1]}")
             stage.numbers[f"monitor.{name}"] = share.number(n=N_STREAMS, unit="%")
     found_errors = [row["error"] for row in rows if row[f"within_{WITHIN[1]}_low"] >= MOSTLY]
-    stage.number("monitor.found_error", min(found_errors, default=math.nan), unit="%", kind=EXACT)
+    stage.number("monitor.found_error", min(found_errors, default=np.nan), unit="%", kind=EXACT)
     stage.number("monitor.mostly", MOSTLY, unit="%", kind=SETTING)
     return pd.DataFrame(rows)
 
 
 def _until_alarm(is_alarm: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Labels (n, m) until the first alarm (n, m) of each stream, (m,); infinite where there is none."""
-    return np.where(is_alarm, labels, math.inf).min(axis=0)
+    return np.where(is_alarm, labels, np.inf).min(axis=0)
 
 
 def _largest(found: Monitored) -> int:
@@ -264,20 +260,17 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
             error = estimated_error(auto, stage.resampler(auto["group_id"]), found.share)
         rows.append(row | with_bounds("error", error))
     share = stage.resampler(found.cases["group_id"]).mean(found.cases["decision"] == AUTO, span=SHARE)
-    found_all = {"auto_share": share}
+    stage.estimates("monitor", {"auto_share": share}, {"auto_share": "%"}, n=len(found.cases))
     if (known := found.known)["is_drawn"].any():
-        found_all["error"] = estimated_error(known, stage.resampler(known["group_id"]), found.share)
-        found_all["accuracy"] = complement(found_all["error"])
-    for name, estimate in found_all.items():
-        n = len(found.cases) if name == "auto_share" else len(known)
-        stage.numbers[f"monitor.{name}"] = estimate.number(n=n, unit="%")
+        error = estimated_error(known, stage.resampler(known["group_id"]), found.share)
+        stage.estimates("monitor", {"error": error, "accuracy": complement(error)}, _RATES, n=len(known))
     return pd.DataFrame(rows)
 
 
 def stream_numbers(stage: Stage, found: Monitored) -> None:
     """Numbers `monitor.stream_p` (of "the cases have not changed"), `.n_after_alarm`: cases that its alarm forced."""
     last = found.cases["batch"].iloc[-1]
-    stage.number("monitor.stream_p", math.nan if last is None else last, n=len(found.cases), kind=EXACT)
+    stage.number("monitor.stream_p", np.nan if last is None else last, n=len(found.cases), kind=EXACT)
     forced = (found.cases["forced_by"] == Forced.FOREIGN_BATCH.text).sum()
     stage.counts("monitor", {"n_after_alarm": int(forced)})
 

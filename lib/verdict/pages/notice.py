@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -61,7 +60,7 @@ def batch_table(stage: Stage, found: Mapping[str, Strangeness]) -> pd.DataFrame:
 
     Numbers `foreign.rate_batch`, `<split>.batch_p` (over all signals) and `<split>.is_foreign` of every split.
     """
-    parts, level = [], stage.params.policy.foreign.batch if found else math.nan
+    parts, level = [], stage.params.policy.foreign.batch if found else np.nan
     for split, one in found.items():
         table = compare_batch(one.known, one.watched)
         n_rows = len(next(iter(one.watched.values())))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,11 +19,11 @@ from verdict.data.sources import read_given
 from verdict.model.predict import answers_of, logits_of, right_of
 from verdict.model.transcript import said_of
 from verdict.pages.published import read_published
-from verdict.pages.tables import GAP, SHARE
+from verdict.pages.tables import GAP, SHARE, by_part
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import NOTHING, Interval, bounded
+from verdict.stats.uncertainty import NOTHING, bounded
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import DISTANCES
 
@@ -58,8 +57,8 @@ def read(stage: Stage) -> RecordedSet:
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
         write_folder_store(stage.path("images"), files, hashes=hashes)
-    stage.counts("data", {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)})
-    stage.counts("data", {"n_models": found.predictions["seed"].nunique()})
+    counts = {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)}
+    stage.counts("data", counts | {"n_models": found.predictions["seed"].nunique()})
     forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]
     stage.numbers["data.form"] = named(" and ".join(GAVE[form] for form in forms))
     stage.number("data.is_bare", ANSWER in forms, kind=EXACT)
@@ -103,16 +102,12 @@ def worth_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     No rows where it said more than that.
     """
     table = found.judged[found.judged["split"] == Split.VAL]
-    answer, rows = answers_of(table), []
-    for k, name in enumerate(stage.classes if len(table) else ()):
-        own = table[answer == k]
-        hit = (own["y_true"] == k).to_numpy(dtype=float)
-        right = stage.resampler(own["group_id"]).mean(hit, span=SHARE) if len(own) else NOTHING
-        rows.append({"answer": name, "n": len(own)} | bounded({"right": right}))
-    return pd.DataFrame(rows)
+    answer, draws = answers_of(table), stage.resampler(table["group_id"])
+    parts = {name: answer == k for k, name in enumerate(stage.classes if len(table) else ())}
+    return by_part(draws, parts, {"right": (answer == table["y_true"].to_numpy(), SHARE)}, "answer")
 
 
-def examples(stage: Stage, found: RecordedSet) -> dict[str, Any]:
+def examples(stage: Stage, found: RecordedSet) -> dict:
     """Images and titles of some cases of test, drawn at random, as a gallery shows them; none without images."""
     is_shown = (found.pairs["split"] == Split.TEST) & found.pairs["image_id"].isin(list(found.images))
     if not is_shown.any():
@@ -200,23 +195,19 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         "the model is wrong": model == 0,
         "its least confident tenth": top <= np.quantile(top, 0.1),
     }
-    values, draws, rows = np.column_stack([person, model, person - model]), stage.resampler(table["group_id"]), []
-    for name, chosen in parts.items():
-        means = draws.of(chosen).means(values[chosen], [SHARE, SHARE, GAP])
-        found = dict(zip(("person", "model", "difference"), means, strict=True))
-        if name.startswith("the model is"):
-            # Where the model is right it is right: that is no estimate.
-            found["model"] = Interval(found["model"].value)
-        rows.append({"rows": name, "n": int(chosen.sum())} | bounded(found))
+    draws = stage.resampler(table["group_id"])
+    columns = {"person": (person, SHARE), "model": (model, SHARE), "difference": (person - model, GAP)}
+    rows = by_part(draws, parts, columns, "rows")
+    # Where the model is right it is right: that is no estimate.
+    rows.loc[rows["rows"].str.startswith("the model is"), ["model_low", "model_high"]] = np.nan
     stage.number("data.people.n_votes", votes.sum(), unit="count")
     shares = {"accuracy": person, "majority": right[MAJORITY], "unclear": person < CLEAR}
-    for name, share in shares.items():
-        found = draws.mean(share, span=SHARE)
-        stage.numbers[f"data.people.{name}"] = found.number(n=len(table), split=str(Split.TEST), unit="%")
+    told = {name: draws.mean(share, span=SHARE) for name, share in shares.items()}
+    stage.estimates("data.people", told, dict.fromkeys(told, "%"), n=len(table), split=str(Split.TEST))
     errs = parts["the model is wrong"]
-    found = draws.of(errs).mean(person[errs], span=SHARE)
-    stage.numbers["data.people.on_errors"] = found.number(n=int(errs.sum()), split=str(Split.TEST), unit="%")
-    return pd.DataFrame(rows)
+    told = {"on_errors": draws.of(errs).mean(person[errs], span=SHARE)}
+    stage.estimates("data.people", told, {"on_errors": "%"}, n=int(errs.sum()), split=str(Split.TEST))
+    return rows
 
 
 def _asked(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,21 +31,17 @@ SOURCES = {
 HARDWARE = ("cores", "machine", "node", "system", "device", "processor", "memory")
 
 
-@dataclass(frozen=True)
-class Record:
-    """One execution of a stage: its place, and the record that it left."""
+Record = dict[str, object]
 
-    stage: str
-    trial: str
-    content: dict[str, Any]
 
-    def has(self, file: str) -> bool:
-        """Whether it wrote a file of this name."""
-        return any(name.endswith(f"/{file}") for name in self.content["outputs"])
+def _wrote(record: Record, file: str) -> bool:
+    """Whether an execution wrote a file of this name."""
+    return any(name.endswith(f"/{file}") for name in record["outputs"])
 
 
 def read_records(stage: Stage) -> list[Record]:
-    """Records of every execution of every stage that this one needs; each file that they name is hashed again.
+    """Records of every execution of every stage that this one needs, with its `stage` and `trial`; each file that they
+    name is hashed again.
 
     FileNotFoundError, StaleResultError if one has not run, or what it read or wrote is not what its record says.
     """
@@ -61,13 +55,13 @@ def read_records(stage: Stage) -> list[Record]:
                 if (now := recorded_hash(file, {})) != expected:
                     told = f"expected {expected[:12]}, got {now[:12]}"
                     raise StaleResultError(f"{file} is not what was recorded ({told})")
-            found.append(Record(name, trial or "", content))
+            found.append(content | {"stage": name, "trial": trial or ""})
     return found
 
 
 def record_table(records: list[Record]) -> pd.DataFrame:
     """Records as a table, one row an execution, in reading order; is_dirty is NaN where that is not known."""
-    table = pd.DataFrame([one.content | {"stage": one.stage, "trial": one.trial} for one in records])
+    table = pd.DataFrame(records)
     dirty = table["dirty"].astype(float).where(table["commit"] != UNKNOWN)
     table = table.assign(is_dirty=dirty, commit=table["commit"].str[:12], n_outputs=table["outputs"].map(len))
     table = table.rename(columns={"params_hash": "parameters"})
@@ -102,9 +96,9 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
 
 
-def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
+def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict]:
     """Claims of the pages behind some records, as they were stored."""
-    files = (stage.upstream(record.stage, "claims.json", record.trial or None) for record in records)
+    files = (stage.upstream(record["stage"], "claims.json", record["trial"] or None) for record in records)
     return [claim for file in files for claim in read_json(file)]
 
 
@@ -138,25 +132,25 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
     first = stage.given or "01_data"
     split = STANDS_IN.get(split, split) if stage.given else split
     numbers, name = stage.upstream_numbers(first), f"data.{split}.n_pairs"
-    outputs = next(record for record in records if record.stage == first).content["outputs"]
+    outputs = next(record for record in records if record["stage"] == first)["outputs"]
     table = next(content for file, content in outputs.items() if file.endswith("/pairs.parquet"))
-    source = stage.params.data.source
-    unknown = "the user's own table and images" if stage.params.data.is_own else "see the first page"
-    is_public, whose = SOURCES.get(source, (False, unknown))
+    source, is_own = stage.params.data.source, stage.params.data.is_own
+    unknown = (False, "the user's own table and images" if is_own else "see the first page")
+    is_public, whose = SOURCES.get(source, unknown)
     if name not in numbers:
         return 0, 2, f"no pairs; source {source}"
     return 1 + is_public, 2, f"{numbers[name].text} pairs; source {source}, {whose}; pair table {table[:12]}"
 
 
 def _results(stage: Stage, records: list[Record]) -> Answer:
-    answered = [record for record in records if record.stage == (stage.given or TRIAL_STAGE)]
-    held = sum(record.has("predictions.parquet") for record in answered)
+    answered = [record for record in records if record["stage"] == (stage.given or TRIAL_STAGE)]
+    held = sum(_wrote(record, "predictions.parquet") for record in answered)
     who = "tables" if stage.given else "trials"
     return held, len(answered), f"{who} with the logits of every pair that was answered, stored with their hash"
 
 
 def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
-    pages = [record for record in records if record.stage not in (TRIAL_STAGE, *WITHOUT_NOTEBOOK)]
+    pages = [record for record in records if record["stage"] not in (TRIAL_STAGE, *WITHOUT_NOTEBOOK)]
     held = sum(bool(claims_of(stage, [page])) for page in pages)
     return held, len(pages), f"pages that state claims, {len(claims_of(stage, pages))} in all, each about one number"
 
@@ -168,8 +162,8 @@ def _prediction(stage: Stage, records: list[Record]) -> Answer:
 
 
 def _source(stage: Stage, records: list[Record]) -> Answer:
-    commit, n = Counter(record.content["commit"] for record in records).most_common(1)[0]
-    states = [record.content["dirty"] for record in records if record.content["commit"] == commit]
+    commit, n = Counter(record["commit"] for record in records).most_common(1)[0]
+    states = [record["dirty"] for record in records if record["commit"] == commit]
     if commit == UNKNOWN:
         return 0, len(records), f"commit {UNKNOWN}"
     told = f"executions of commit {commit[:12]} without changes; of {n} {states.count(True)} with uncommitted ones"
@@ -178,7 +172,7 @@ def _source(stage: Stage, records: list[Record]) -> Answer:
 
 
 def _hardware(stage: Stage, records: list[Record]) -> Answer:
-    hosts = [{**record.content["host"], "device": record.content["device"]} for record in records]
+    hosts = [{**record["host"], "device": record["device"]} for record in records]
     held = [name for name in HARDWARE if all(str(host.get(name) or UNKNOWN) != UNKNOWN for host in hosts)]
     seen = {name: sorted({str(host[name]) for host in hosts}) for name in held}
     missing = [name for name in HARDWARE if name not in held]
@@ -187,26 +181,26 @@ def _hardware(stage: Stage, records: list[Record]) -> Answer:
 
 
 def _software(stage: Stage, records: list[Record]) -> Answer:
-    found = Counter(tuple(sorted(record.content["versions"].items())) for record in records)
+    found = Counter(tuple(sorted(record["versions"].items())) for record in records)
     versions, held = found.most_common(1)[0]
     return held, len(records), "executions under " + ", ".join(f"{name} {version}" for name, version in versions)
 
 
 def _setup(stage: Stage, records: list[Record]) -> Answer:
-    parameters, held = Counter(record.content["params_hash"] for record in records).most_common(1)[0]
+    parameters, held = Counter(record["params_hash"] for record in records).most_common(1)[0]
     chosen = (stage.params.data.seed,)
     if not stage.given:
         chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
     seeds = ", ".join(map(str, chosen))
-    changed = len(records[0].content["non_default"])
+    changed = len(records[0]["non_default"])
     told = f"executions under parameter set {parameters}; values that are not the default: {changed}; seeds {seeds}"
     return held, len(records), told
 
 
 def _experiment_code(stage: Stage, records: list[Record]) -> Answer:
-    pages = [record for record in records if record.stage not in WITHOUT_NOTEBOOK]
-    held = sum(record.has("executed.ipynb") for record in pages)
-    return held, len(pages), f"executed notebooks; {records[0].content['command']}"
+    pages = [record for record in records if record["stage"] not in WITHOUT_NOTEBOOK]
+    held = sum(_wrote(record, "executed.ipynb") for record in pages)
+    return held, len(pages), f"executed notebooks; {records[0]['command']}"
 
 
 VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ def by_part(
     return pd.DataFrame(rows)
 
 
-def about(stage: Stage, table: pd.DataFrame) -> dict[str, Any]:
+def about(stage: Stage, table: pd.DataFrame) -> dict:
     """What a number says of its prediction table: n, split and seeds; predictions that are given have none."""
     seeds = () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
     return {"n": len(table), "split": str(table["split"].iloc[0]), "seeds": seeds}

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import write_text
@@ -20,7 +19,7 @@ KINDS = ("parameters", "data", "claims", "numbers", "pages", "files")
 COMPARED_ELSEWHERE = (".ipynb", "/numbers.json", "/claims.json")
 
 
-def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict[str, Any]]]:
+def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dict[str, list[dict]]:
     """What differs between executions with pages of one name, by the `KINDS`.
 
     Rows hold `name`, `page`, `before`, `after`, "–" where a side lacks it, and `apart`, whether two intervals do not
@@ -28,7 +27,7 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     which nothing else is listed.
     """
     pages_before, pages_after = ({e.name: e for e in side if e.run} for side in (before, after))
-    rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    rows: dict[str, list[dict]] = {kind: [] for kind in KINDS}
     for page in sorted(pages_before.keys() ^ pages_after.keys()):
         state = {"before": "–", "after": "executed"} if page in pages_after else {"before": "executed", "after": "–"}
         rows["pages"].append({"name": page, "page": page, **state})
@@ -37,7 +36,7 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
         for kind in left:
             rows[kind] += _rows(page, left[kind], right[kind])
     # A parameter that differs in many stages in the same way is one row.
-    distinct: dict[tuple[str, str, str], dict[str, Any]] = {}
+    distinct: dict[tuple[str, str, str], dict] = {}
     for row in rows["parameters"]:
         distinct.setdefault((row["name"], row["before"], row["after"]), row)
     rows["parameters"] = list(distinct.values())
@@ -45,7 +44,7 @@ def compare_runs(before: Sequence[Execution], after: Sequence[Execution]) -> dic
     return rows
 
 
-def _compared(execution: Execution) -> dict[str, Mapping[str, Any]]:
+def _compared(execution: Execution) -> dict[str, Mapping]:
     """What is compared of an execution, by kind.
 
     Files are named below the profile's folder, so that two profiles can be compared; files of numbers and claims, which
@@ -62,7 +61,7 @@ def _compared(execution: Execution) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _rows(page: str, left: Mapping, right: Mapping) -> list[dict]:
     pairs = {name: (left.get(name), right.get(name)) for name in sorted(left.keys() | right.keys())}
     return [
         {"name": name, "page": page, "before": _text(one), "after": _text(other), "apart": _are_apart(one, other)}
@@ -71,13 +70,13 @@ def _rows(page: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> list[
     ]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "–"
     return value.text if isinstance(value, Number) else str(value)
 
 
-def _are_apart(one: Any, other: Any) -> bool:
+def _are_apart(one: object, other: object) -> bool:
     """Whether both are numbers, with intervals that do not overlap."""
     if not all(isinstance(side, Number) and side.low is not None for side in (one, other)):
         return False

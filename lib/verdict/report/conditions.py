@@ -47,13 +47,11 @@ def chosen_text(source: str, numbers: Numbers) -> str:
                 raise MarkdownError(f'a condition compares numbers and asks has("a.name"); it holds no {kind}')
         tops = {name.partition(".")[0] for name in numbers}
         known = {top: _Name(numbers, top) for top in tops}
-        return _ENGINE.from_string(source).render(known, has=lambda name: _has(numbers, name))
+        return _ENGINE.from_string(source).render(
+            known, has=lambda name: name in set(numbers) and math.isfinite(numbers[name].value)
+        )
     except (TemplateError, TypeError) as error:
         raise MarkdownError(f"a condition cannot be evaluated: {error}") from None
-
-
-def _has(numbers: Numbers, name: str) -> bool:
-    return name in set(numbers) and math.isfinite(numbers[name].value)
 
 
 class _Name:

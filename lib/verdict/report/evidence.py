@@ -1,4 +1,6 @@
-"""Which drawing and which code stand behind a claim."""
+"""Which drawing and which code stand behind a claim; drawings as the index shows them again: whole, as examples with
+their words, and as thumbnails.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from verdict.base.numbers import Claim
+from markupsafe import Markup
+
+from verdict.base.labels import in_words
+from verdict.base.numbers import HUNDREDTHS, Claim, Number, Numbers
 from verdict.report.notebook import HIDDEN_TAG, Cell, code_cells
-from verdict.report.outputs import MIME, stem_slug
+from verdict.report.outputs import MIME, as_webp, environment, image_uri, joined, picture, stem_slug
+
+THUMBNAIL_PX = 280
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Exhibit:
     cell: int = 0
     shown: str = ""
     anchor: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    data: Mapping = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,7 @@ class PageExhibits:
     """
 
     by_file: Mapping[str, Exhibit]
-    answer: tuple[Mapping[str, Any] | str, ...]
+    answer: tuple[Mapping | str, ...]
     drawn: tuple[Exhibit, ...]
     live: Sequence[Cell]
 
@@ -81,3 +87,38 @@ def find_exhibits(live: Sequence[Cell], done: Mapping[int, Cell]) -> PageExhibit
             by_file.setdefault(str(payload.get("file") or ""), exhibit)
     by_file.pop("", None)
     return PageExhibits(by_file, tuple(answer), tuple(drawn), live)
+
+
+def shown_again(exhibit: Exhibit, href: str, label: str, prefix: str) -> str:
+    """A page's figure with its caption and a labelled link to where it stands; ids get a prefix of their own."""
+    payload = exhibit.data[MIME]
+    template = environment().get_template("exhibits.html").module
+    if payload.get("tiles"):
+        words = [title.split("\n") for title in payload["titles"]]
+        cases = [(tile, lines[0], lines[1:]) for tile, lines in zip(payload["tiles"], words, strict=True)]
+        return str(template.examples(cases, payload["caption"], href, label))
+    return str(template.again(Markup(picture(payload, exhibit.data, prefix=prefix)), payload, href, label))
+
+
+def interval_rows(names: Sequence[str], numbers: Numbers) -> str:
+    """Numbers between 0 and 1 with their intervals as rows of one scale, a line at one half; "" without any."""
+    rows = [(in_words(name.partition(".")[0]), numbers[name]) for name in names if name in numbers]
+    rows = [(label, _as_share(number)) for label, number in rows if number.unit in ("", *HUNDREDTHS)]
+    return str(environment().get_template("exhibits.html").module.intervals(rows)) if rows else ""
+
+
+def _as_share(number: Number) -> dict:
+    low, high = (number.value if end is None else end for end in (number.low, number.high))
+    places = {name: f"{100 * min(1.0, max(0.0, at)):.2f}" for name, at in (("at", number.value), ("low", low))}
+    return places | {"wide": f"{100 * max(0.0, high - low):.2f}", "text": number.text, "n": number.n}
+
+
+def thumbnail(exhibit: Exhibit) -> str:
+    """A small picture, for a link that says what it is; "" of what has none."""
+    payload = exhibit.data.get(MIME, {})
+    content = payload.get("small") or exhibit.data.get("image/png")
+    image = environment().get_template("outputs.html").module.image
+    if not content:
+        return ""
+    small = as_webp(joined(content), quality=55, side=THUMBNAIL_PX)
+    return str(image(image_uri("image/webp", small), payload.get("alt", "")))

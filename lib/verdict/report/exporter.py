@@ -13,7 +13,6 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import jinja2
@@ -29,12 +28,11 @@ from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_exhibits, main_first
-from verdict.report.executions import Execution, merged_numbers
+from verdict.report.executions import Execution, merged_numbers, provenance
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Markdown, MarkdownError, address, describe, number_anchor, paragraphs, slugify
 from verdict.report.notebook import HIDDEN_TAG, Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
-from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
 MOVED = '<p class="not-run"><a href="#answer">Shown beside the answer.</a></p>'
@@ -167,7 +165,7 @@ class Page:
         executions = self.site.executions
         return merged_numbers(executions, next(one for one in executions if one.name == self.first.name))
 
-    def context(self) -> dict[str, Any]:
+    def context(self) -> dict:
         """What the template shows around the cells, once these are known."""
         execution, site, headings = self.execution, self.site, self.markdown.headings
         notebook = "" if site.is_copy else f"files/{execution.name}.ipynb"
@@ -190,7 +188,7 @@ class Page:
             "variant": execution.variant,
         }
 
-    def _claim(self, claim: Claim) -> dict[str, Any]:
+    def _claim(self, claim: Claim) -> dict:
         anchor = number_anchor(claim.number) if claim.number in self.markdown.mentioned else ""
         return claim_row(claim, self.numbers) | {"evidence": self.evidence.of(claim), "anchor": anchor}
 
@@ -200,7 +198,7 @@ class LivePage(Preprocessor):
 
     enabled = Bool(True)
 
-    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """The page's cells, and what its template shows around them as `resources["page"]`."""
         page = self.parent.page
         nb.cells, nb.nbformat_minor = page.cells(), 4
@@ -222,16 +220,14 @@ class ReportExporter(HTMLExporter):
         ours, theirs = environment(), super()._create_environment()
         return ours.overlay(loader=jinja2.ChoiceLoader([ours.loader, theirs.loader]))
 
-    def from_filename(self, filename: str, resources: Any = None, **settings: Any) -> tuple[str, dict[str, Any]]:
+    def from_filename(self, filename: str, resources: object = None, **settings: object) -> tuple[str, dict]:
         """Convert an executed notebook; its record lies beside it."""
         from verdict.report.site import page_of_file
 
         self.page = page_of_file(Path(filename))
         return super().from_filename(filename, resources, **settings)
 
-    def from_notebook_node(
-        self, nb: NotebookNode, resources: Any = None, **settings: Any
-    ) -> tuple[str, dict[str, Any]]:
+    def from_notebook_node(self, nb: NotebookNode, resources: object = None, **settings: object) -> tuple[str, dict]:
         """The page, and its downloads as `resources["outputs"]`."""
         # HTMLExporter would parse the page once more to describe pictures, which are all described by now.
         text, found = super(HTMLExporter, self).from_notebook_node(nb, resources, **settings)
@@ -256,7 +252,7 @@ def render_page(execution: Execution, site: Site) -> str:
     return exporter.from_notebook_node(nb)[0]
 
 
-def claim_row(claim: Claim, numbers: Numbers) -> dict[str, Any]:
+def claim_row(claim: Claim, numbers: Numbers) -> dict:
     """What both the page and the index say of a claim."""
     number = numbers.get(claim.number)
     unit = number.unit if number else ""

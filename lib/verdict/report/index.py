@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jinja2 import UndefinedError
 
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
+from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits
-from verdict.report.executions import Execution, merged_numbers
-from verdict.report.exhibits import interval_rows, shown_again, thumbnail
+from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
+from verdict.report.executions import Execution, duration, merged_numbers, provenance
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, matched
 from verdict.report.outputs import MIME, environment
-from verdict.report.pipeline import Node, draw_jobs, draw_pipeline, jobs_of
-from verdict.report.provenance import duration, provenance
+from verdict.report.pipeline import draw_jobs, draw_pipeline, jobs_of, nodes_of
 from verdict.workflow import stages
 
 # What the shipped presets were taught on, by the start of their names and the source that they fit.
@@ -84,7 +81,7 @@ def render_index(
         claims=[(title, [row for row in rows if row["mark"] != "fails"]) for title, rows in claims],
         failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
-        pipeline=draw_pipeline(_nodes(executions)),
+        pipeline=draw_pipeline(nodes_of(executions)),
         jobs=draw_jobs(jobs_of(executions)),
         groups=page_cards(site, evidence, shown),
         duration=duration,
@@ -141,7 +138,7 @@ def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> st
     return ""
 
 
-def targets(site: Site) -> list[dict[str, Any]]:
+def targets(site: Site) -> list[dict]:
     """The targets of the study; own pairs, and sources whose stages do not measure them, have none."""
     is_own = site.params is not None and site.params.data.is_own
     if is_own or all(execution.notebook != TARGET_STAGE for execution in site.executions):
@@ -150,7 +147,7 @@ def targets(site: Site) -> list[dict[str, Any]]:
     return [{"label": label, **_target(numbers.get(name), bound)} for name, label, bound in TARGETS]
 
 
-def _target(number: Number | None, bound: float) -> dict[str, Any]:
+def _target(number: Number | None, bound: float) -> dict:
     if number is None:
         return {"text": "not measured", "verdict": "open", "needed": f"target {bound:g}"}
     met = number.value >= bound
@@ -168,7 +165,7 @@ def _evidence(execution: Execution) -> PageExhibits | None:
         return None
 
 
-def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict[str, Any]]:
+def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict]:
     numbers = merged_numbers(site.executions, execution) if execution.claims else Numbers()
     page = address(execution.name) if execution.name in known else ""
     for claim in execution.claims:
@@ -205,32 +202,6 @@ def _counted(claims: Sequence[Claim]) -> str:
     return f"{found['holds']} of {len(claims)} {counted}{rest}." if claims else ""
 
 
-def _nodes(executions: Sequence[Execution]) -> list[Node]:
-    """One node a stage that was executed, or is to be, those declared first."""
-    needs: dict[str, tuple[str, ...]] = {}
-    for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
-        needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
-    by_stage: dict[str, list[Execution]] = {name: [] for name in needs}
-    for execution in executions:
-        by_stage.setdefault(execution.stage, []).append(execution)
-    nodes = []
-    for name, own in by_stage.items():
-        ran = [execution for execution in own if execution.status != "missing"]
-        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
-        elapsed = sum(execution.elapsed_s for execution in ran)
-        if own:
-            nodes.append(Node(name, _combined(own), len(ran), elapsed, href, needs.get(name, ())))
-    return nodes
-
-
-def _combined(executions: Sequence[Execution]) -> str:
-    """The status of a stage from those of its executions."""
-    found = {execution.status for execution in executions}
-    if "failed" in found and len(found) > 1:
-        return "partly"
-    return next(status for status in ("failed", "stale", "done", "missing") if status in found)
-
-
 def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str]]:
     """Warnings over the whole report."""
     executions, found = site.executions, []
@@ -240,13 +211,13 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
     )
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
-        found.append(banner("failed", headline, [_few(failed)]))
+        found.append(banner("failed", headline, [first_of(failed, 6)]))
     if refused:
         found.append(banner("failed", "Pages that were not rendered.", refused))
     if stale:
         reasons = sorted({reason for e in executions for reason in e.reasons if e.status == "stale"})
         headline = f"Stale: {len(stale)} page(s) no longer match the project."
-        found.append(banner("stale", headline, [_few(stale), *reasons[:3]]))
+        found.append(banner("stale", headline, [first_of(stale, 6), *reasons[:3]]))
     if missing:
         found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
@@ -275,31 +246,22 @@ def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
 def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]]:
     """A warning for each calibration whose temperature, or an end of its interval, is an end of what was searched."""
     for execution in executions:
-        number = execution.numbers.get("calibration.temperature")
-        if number is None:
-            continue
-        from verdict.decide.temperature import LOG_T_BOUND
-
-        ends = (number.value, number.low, number.high)
-        if any(abs(math.log(end)) > LOG_T_BOUND - 1e-6 for end in ends if end is not None and end > 0):
+        if "calibration.temperature_at_bound" in execution.numbers:
+            ends, number = (execution.numbers[f"calibration.temperature{end}"] for end in ("_at_bound", ""))
             whose = f" ({execution.variant})" if execution.variant else ""
             headline = f"The temperature{whose} lies at the end of the range that was searched: {number.text}."
             what = "It is no finding, and neither is what rests on it"
-            yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
+            if ends.value:
+                yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
 
 
-def _few(names: Sequence[str]) -> str:
-    """The first six names, and how many more there are."""
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict[str, Any]]:
+def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict]:
     """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
 
     That is the first whose file is among those `chosen` for the opening, else the page's main one.
     """
     links = {link.name: link for link in site.links}
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict] = {}
     for execution in site.executions:
         key, link = execution.notebook if execution.is_trial else execution.name, links.get(execution.name)
         if link is None:
@@ -333,7 +295,7 @@ def _thumbnail(main: Exhibit | None) -> str:
     return ""
 
 
-def _group(link: Link, execution: Execution) -> dict[str, Any]:
+def _group(link: Link, execution: Execution) -> dict:
     """The entry of a page, still without its executions."""
     return {
         "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,

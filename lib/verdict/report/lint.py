@@ -14,22 +14,14 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json
-from verdict.report.notebook import (
-    HIDDEN_TAG,
-    INJECTED,
-    QUESTION_MARKS,
-    Cell,
-    RenderError,
-    code_cells,
-    read_notebook,
-    without_comments,
-)
+from verdict.report import notebook as notebooks
+from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, code_cells, read_notebook, without_comments
 from verdict.workflow.kernel import check_kernel
 
 MAX_LINES = 15
 MAX_METHOD_WORDS = 90
 MAX_NUMBERS = 4
-KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", HIDDEN_TAG})
+KNOWN_TAGS = frozenset({"parameters", "setup", "hide-input", "check", "save", "answer", "main", notebooks.HIDDEN_TAG})
 _NEEDED = {"show_figure": ("alt", "caption"), "show_gallery": ("alt", "caption"), "show_table": ("caption",)}
 _NOT_IN_NOTEBOOKS = ("sys.path", "warnings.filterwarnings", "warnings.simplefilter")
 _RESULT = re.compile(
@@ -134,7 +126,7 @@ def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
 
 def _tags(cell: Cell) -> Iterator[str]:
     for tag in cell.tags:
-        if tag == INJECTED:
+        if tag == notebooks.INJECTED:
             yield "a cell injected by papermill: this is an executed copy"
         elif tag not in KNOWN_TAGS:
             yield f"unknown tag {tag!r}; tags are {sorted(KNOWN_TAGS)}"

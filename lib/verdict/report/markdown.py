@@ -15,7 +15,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 from math_core import LatexError, LatexToMathML
@@ -215,36 +214,34 @@ class Markdown:
         return f"{_OPEN}{len(self._taken) - 1}{_CLOSE}"
 
     def _put_back(self, kind: str, text: str, numbers: Numbers) -> str:
-        if kind in ("number", "short"):
-            return self._number(text, numbers)
-        if kind != "comment":
-            return self._maths(text, numbers, is_block=kind.startswith("display"))
-        if not text.endswith("-->"):
-            self.complain(f"the comment {text[:40]!r} is not closed by -->")
-        return ""
-
-    def _number(self, expression: str, numbers: Numbers) -> str:
+        is_number = kind in ("number", "short")
+        if kind == "comment":
+            if not text.endswith("-->"):
+                self.complain(f"the comment {text[:40]!r} is not closed by -->")
+            return ""
         try:
-            name, number, text = look_up(expression, numbers)
+            return (
+                self._number(text, numbers) if is_number else _maths(text, numbers, is_block=kind.startswith("display"))
+            )
         except MarkdownError as error:
             self.complain(str(error))
-            return "?"
+        return "?" if is_number else ""
+
+    def _number(self, expression: str, numbers: Numbers) -> str:
+        name, number, text = look_up(expression, numbers)
         anchor = "" if name in self.mentioned else f' id="{number_anchor(name)}"'
         self.mentioned.add(name)
         kind, behind = " data-long" if len(text) > LONG else "", html.escape(describe(name, number))
         return f'<span class="number"{kind}{anchor} title="{behind}">{html.escape(text)}</span>'
 
-    def _maths(self, tex: str, numbers: Numbers, *, is_block: bool) -> str:
-        try:
-            filled = _NUMBER_IN_TEX.sub(lambda m: look_up(m[1], numbers)[2].replace("%", r"\%"), tex)
-            found = _tex().convert_with_local_state(filled, displaystyle=is_block)
-        except LatexError as error:
-            self.complain(f"the formula {tex.strip()!r} cannot be converted: {error}")
-            return ""
-        except MarkdownError as error:
-            self.complain(str(error))
-            return ""
-        return f'<span class="maths" tabindex="0">{found}</span>' if is_block else found
+
+def _maths(tex: str, numbers: Numbers, *, is_block: bool) -> str:
+    filled = _NUMBER_IN_TEX.sub(lambda m: look_up(m[1], numbers)[2].replace("%", r"\%"), tex)
+    try:
+        found = _tex().convert_with_local_state(filled, displaystyle=is_block)
+    except LatexError as error:
+        raise MarkdownError(f"the formula {tex.strip()!r} cannot be converted: {error}") from None
+    return f'<span class="maths" tabindex="0">{found}</span>' if is_block else found
 
 
 def misread(text: str, page: str) -> Iterator[str]:
@@ -282,11 +279,11 @@ def embed_image(url: str, folder: Path | None) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
-def numbers_from_json(entries: Mapping[str, Mapping[str, Any]]) -> Numbers:
+def numbers_from_json(entries: Mapping[str, Mapping]) -> Numbers:
     """Numbers that an output carries along; undefined and infinite values are stored as text."""
     return Numbers({name: _number(entry) for name, entry in entries.items()})
 
 
-def _number(entry: Mapping[str, Any]) -> Number:
+def _number(entry: Mapping) -> Number:
     floats = {key: None if entry[key] is None else float(entry[key]) for key in ("value", "low", "high")}
     return Number(**{**entry, **floats, "seeds": tuple(entry["seeds"])})

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from verdict.base.artifacts import read_json, sha256_file
 
@@ -31,7 +30,7 @@ class Cell:
     kind: str
     source: str
     tags: tuple[str, ...]
-    outputs: tuple[dict[str, Any], ...]
+    outputs: tuple[dict, ...]
     attachments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -55,7 +54,7 @@ def _read(path: Path, _digest: str) -> tuple[Cell, ...]:
     return tuple(found)
 
 
-def _cell(index: int, cell: Any) -> Cell:
+def _cell(index: int, cell: dict) -> Cell:
     outputs, tags = cell.get("outputs", []), cell.get("metadata", {}).get("tags", [])
     is_whole = isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs)
     if not is_whole or not isinstance(tags, list):

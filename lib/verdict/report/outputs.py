@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import io
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import jinja2
@@ -62,7 +62,7 @@ def environment() -> jinja2.Environment:
     return found
 
 
-def cell_text(column: Mapping[str, Any], cell: str | list[Any]) -> str:
+def cell_text(column: Mapping, cell: str | list[object]) -> str:
     """A cell as it is shown; p-values have a smallest one."""
     if isinstance(cell, str):
         return cell
@@ -71,7 +71,7 @@ def cell_text(column: Mapping[str, Any], cell: str | list[Any]) -> str:
     return f"< {SMALLEST_P:g}" if is_small and _P_VALUE.match(column["name"]) else text
 
 
-def _macros() -> Any:
+def _macros():
     return environment().get_template("outputs.html").module
 
 
@@ -82,7 +82,7 @@ def strip_terminal(text: str) -> str:
     return _CONTROL.sub("", "\n".join(lines))
 
 
-def joined(value: Any) -> str:
+def joined(value: object) -> str:
     """Notebook text, which may be stored as a list of lines."""
     return "".join(value) if isinstance(value, list) else str(value)
 
@@ -99,7 +99,7 @@ class OutputRenderer:
     counts: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
 
-    def render(self, output: Mapping[str, Any]) -> str:
+    def render(self, output: Mapping) -> str:
         """HTML of one output; ValueError if it is one of our own that the project cannot have written."""
         kind = output.get("output_type")
         if kind == "stream":
@@ -118,7 +118,7 @@ class OutputRenderer:
         except (KeyError, TypeError, IndexError, AttributeError, jinja2.UndefinedError) as error:
             raise ValueError(f"an output is damaged, or was not written by this project ({error!r})") from None
 
-    def _displayed(self, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    def _displayed(self, data: Mapping, metadata: Mapping) -> str:
         for mime in IMAGES:
             if mime in data:
                 alt = str(metadata.get(mime, {}).get("alt", "") or "Picture without a description")
@@ -139,7 +139,7 @@ class OutputRenderer:
             text = f"(an output of type {', '.join(sorted(data))}, which pages do not show)"
         return "" if SKIP_EMPTY_FIGURE.match(text) else text_block(text)
 
-    def _own(self, payload: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    def _own(self, payload: Mapping, data: Mapping) -> str:
         if payload["kind"] == "claims":
             return ""
         if payload["kind"] == "say":
@@ -154,7 +154,7 @@ class OutputRenderer:
         return getattr(_macros(), kind)(payload, anchor, label, link, f"{stem}.csv", Markup(drawing))
 
 
-def stem_slug(payload: Mapping[str, Any]) -> str:
+def stem_slug(payload: Mapping) -> str:
     """The stable part of an anchor: the file's stem where one was given, else the start of the caption."""
     name = str(payload.get("file") or "").rpartition("/")[2].partition(".")[0]
     return slugify(name or " ".join(str(payload["caption"]).split()[:7]))
@@ -166,7 +166,7 @@ def text_block(text: str) -> str:
     return _macros().text(text[:MAX_TEXT], max(0, len(text) - MAX_TEXT)) if text.strip() else ""
 
 
-def image_uri(mime: str, content: Any) -> str:
+def image_uri(mime: str, content: object) -> str:
     """A data URI; an SVG shown as an image can run nothing and load nothing."""
     text = joined(content)
     if mime == "image/svg+xml":
@@ -174,7 +174,20 @@ def image_uri(mime: str, content: Any) -> str:
     return f"data:{mime};base64,{text.replace(chr(10), '')}"
 
 
-def picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str) -> str:
+def as_webp(content: str, *, quality: int, side: int | None = None) -> str:
+    """A picture in base64 as WebP, no side longer than so many pixels."""
+    from PIL import Image
+
+    target = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+        shown = image.convert("RGB") if side else image
+        if side:
+            shown.thumbnail((side, side))
+        shown.save(target, "WEBP", quality=quality, method=6)
+    return base64.b64encode(target.getvalue()).decode("ascii")
+
+
+def picture(payload: Mapping, data: Mapping, *, prefix: str) -> str:
     """The drawing of a figure: SVG inline, so that it follows the page's colours, else an embedded image."""
     if "image/svg+xml" in data:
         return clean_svg(joined(data["image/svg+xml"]), label=payload["alt"], prefix=prefix)
@@ -182,7 +195,7 @@ def picture(payload: Mapping[str, Any], data: Mapping[str, Any], *, prefix: str)
     return _macros().image(image_uri(mime, data[mime]), payload["alt"], payload)
 
 
-def table_html(payload: Mapping[str, Any], caption: str) -> str:
+def table_html(payload: Mapping, caption: str) -> str:
     """A captioned table from a structured output; every cell is escaped. `caption` is HTML."""
     return str(_macros().rows(payload, Markup(caption)))
 

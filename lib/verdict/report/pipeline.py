@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
-from typing import Any
 
 from verdict.base.artifacts import read_run
-from verdict.report.executions import Execution
+from verdict.report.executions import Execution, duration
+from verdict.report.markdown import address
 from verdict.report.outputs import environment
-from verdict.report.provenance import duration
 from verdict.workflow import stages
 
 BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
@@ -19,59 +18,43 @@ BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
 
 @dataclass(frozen=True)
 class Node:
-    """One stage in the picture: done, partly, stale, failed or missing; with seconds of all executions."""
+    """One stage in the picture: done, partly, stale, failed or missing; `detail`: how often it ran, mean wall time."""
 
     name: str
     status: str
-    n_runs: int
-    elapsed_s: float
+    detail: str
     href: str
     needs: tuple[str, ...]
 
-    @property
-    def label(self) -> str:
-        """Name for readers."""
-        return stages.in_words(self.name)
 
-    @property
-    def detail(self) -> str:
-        """Executions and their mean wall time."""
-        if not self.n_runs:
-            return "not run"
-        runs = f"{self.n_runs} × " if self.n_runs > 1 else ""
-        return f"{runs}{duration(self.elapsed_s / self.n_runs)}"
+def nodes_of(executions: Sequence[Execution]) -> list[Node]:
+    """One node a stage that was executed, or is to be, those declared first."""
+    needs: dict[str, tuple[str, ...]] = {}
+    for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
+        needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
+    nodes = []
+    for name in dict.fromkeys((*needs, *(execution.stage for execution in executions))):
+        own = [execution for execution in executions if execution.stage == name]
+        ran = [execution for execution in own if execution.status != "missing"]
+        found = {execution.status for execution in own}
+        status = next((one for one in ("failed", "stale", "done", "missing") if one in found), "")
+        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
+        mean = duration(sum(execution.elapsed_s for execution in ran) / max(len(ran), 1))
+        detail = f"{len(ran)} × {mean}" if len(ran) > 1 else mean if ran else "not run"
+        if own:
+            partly = status == "failed" and len(found) > 1
+            nodes.append(Node(name, "partly" if partly else status, detail, href, needs.get(name, ())))
+    return nodes
 
 
-def _needs(nodes: Sequence[Node]) -> dict[str, list[str]]:
-    names = {node.name for node in nodes}
-    return {node.name: [need for need in node.needs if need in names] for node in nodes}
-
-
-def _ancestors(nodes: Sequence[Node]) -> dict[str, set[str]]:
-    """All that each stage needs, directly or through others."""
-    found: dict[str, set[str]] = {}
-    needs = _needs(nodes)
+def _ordered(nodes: Sequence[Node]) -> tuple[dict[str, list[str]], dict[str, set[str]], dict[str, int]]:
+    """What each stage needs of the others, all that these need too, and the length of the longest path to it."""
+    names, above, depth = {node.name for node in nodes}, {}, {}
+    needs = {node.name: [need for need in node.needs if need in names] for node in nodes}
     for name in TopologicalSorter(needs).static_order():
-        found[name] = {above for need in needs[name] for above in (need, *found[need])}
-    return found
-
-
-def _layers(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Nodes by the length of the longest path that leads to them."""
-    needs, depth = _needs(nodes), {}
-    for name in TopologicalSorter(needs).static_order():
+        above[name] = {one for need in needs[name] for one in (need, *above[need])}
         depth[name] = 1 + max((depth[need] for need in needs[name]), default=-1)
-    return [[node for node in nodes if depth[node.name] == level] for level in range(1 + max(depth.values()))]
-
-
-def _components(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Connected groups of stages, each in the given order."""
-    group = {node.name: node.name for node in nodes}
-    for name, needs in _needs(nodes).items():
-        for need in needs:
-            old, new = group[need], group[name]
-            group = {other: new if mark == old else mark for other, mark in group.items()}
-    return [[node for node in nodes if group[node.name] == mark] for mark in dict.fromkeys(group.values())]
+    return needs, above, depth
 
 
 def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float, float]:
@@ -79,9 +62,18 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
 
     Stages that share nothing stand below each other.
     """
+    needs, _, depth = _ordered(nodes)
+    group = {name: name for name in needs}
+    for name, need in ((name, need) for name, own in needs.items() for need in own):
+        old, new = group[need], group[name]
+        group = {other: new if mark == old else mark for other, mark in group.items()}
+    levels: list[list[Node]] = []
+    for mark in dict.fromkeys(group.values()):
+        own = [node for node in nodes if group[node.name] == mark]
+        levels += [[node for node in own if depth[node.name] == k] for k in sorted({depth[node.name] for node in own})]
+        levels.append([])
     place: dict[str, tuple[float, float]] = {}
     top, step = float(MARGIN), BOX_W + GAP_X
-    levels = [level for group in _components(nodes) for level in [*_layers(group), []]][:-1]
     widest = max(map(len, levels)) * step
 
     def parents_x(node: Node) -> float:
@@ -89,7 +81,7 @@ def placed(nodes: Sequence[Node]) -> tuple[dict[str, tuple[float, float]], float
         known = [place[need][0] for need in node.needs if need in place]
         return sum(known) / len(known) if known else 0.0
 
-    for level in levels:
+    for level in levels[:-1]:
         start = MARGIN + (widest - len(level) * step) / 2
         for k, node in enumerate(sorted(level, key=parents_x)):
             place[node.name] = (start + k * step, top)
@@ -101,12 +93,11 @@ def draw_pipeline(nodes: Sequence[Node]) -> str:
     """An SVG picture of the stages from top to bottom, with arrows for needs that no other need implies."""
     place, width, height = placed(nodes)
     known = {"box_w": BOX_W, "box_h": BOX_H, "gap_y": GAP_Y, "place": place, "width": width, "height": height}
-    above = _ancestors(nodes)
-    arrows = {
-        name: [need for need in needs if not any(need in above[other] for other in needs)]
-        for name, needs in _needs(nodes).items()
-    }
-    return environment().get_template("pipeline.html").render(nodes=nodes, arrows=arrows, **known)
+    needs, above, _ = _ordered(nodes)
+    implied = {name: set().union(*(above[need] for need in own)) for name, own in needs.items()}
+    arrows = {name: [need for need in own if need not in implied[name]] for name, own in needs.items()}
+    shown = {"nodes": nodes, "arrows": arrows, "in_words": stages.in_words}
+    return environment().get_template("pipeline.html").render(**shown, **known)
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,7 @@ class Job:
         return f"{datetime.fromtimestamp(self.started_s, UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def _job(name: str, run: dict[str, Any]) -> Job:
+def _job(name: str, run: dict) -> Job:
     host = run.get("host", {})
     place = (str(host.get("node", "unknown")), str(host.get("job", "")), int(host.get("mem_mb", 0)))
     started_s = datetime.fromisoformat(str(run["started"])).astimezone(UTC).timestamp()

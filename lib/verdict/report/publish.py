@@ -8,7 +8,6 @@ trials but the first), with pictures as WebP, and handed to `git add`; the commi
 from __future__ import annotations
 
 import argparse
-import base64
 import io
 import re
 import shutil
@@ -17,14 +16,11 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from PIL import Image
 
 from verdict.base import paths
 from verdict.base.artifacts import git, read_json, sha256_file, write_bytes, write_json, write_text
-from verdict.report.executions import Execution, find_executions
-from verdict.report.provenance import changes
+from verdict.report.executions import Execution, changes, find_executions
+from verdict.report.outputs import as_webp
 from verdict.report.site import build_site
 from verdict.workflow.remaining import TIMES, times_of
 
@@ -39,7 +35,7 @@ class PublishError(ValueError):
     """A report that must not be published as it is."""
 
 
-def origin(executions: Sequence[Execution]) -> dict[str, Any]:
+def origin(executions: Sequence[Execution]) -> dict:
     """Commits, parameters and time of a report; the commit of its newest page comes first.
 
     Pages of several commits are published where nothing is stale, since their code then equals the project's by its
@@ -109,14 +105,11 @@ def lightened(page: str) -> str:
 
 
 def _as_webp(found: re.Match[str]) -> str:
-    picture = io.BytesIO()
-    with Image.open(io.BytesIO(base64.b64decode(found[1]))) as image:
-        image.save(picture, "WEBP", quality=60, method=6)
-    content = base64.b64encode(picture.getvalue()).decode("ascii")
+    content = as_webp(found[1], quality=60)
     return f'src="data:image/webp;base64,{content}"' if len(content) < len(found[1]) else found[0]
 
 
-def read_published(folder: Path) -> dict[str, Any] | None:
+def read_published(folder: Path) -> dict | None:
     """What a published copy was made from; None where the folder holds none."""
     file = folder / PUBLISHED
     return read_json(file) if file.is_file() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -63,9 +63,6 @@ class _Checklists(_Strict):
     checklists: tuple[Checklist, ...]
 
 
-_Read = TypeVar("_Read", bound=_Strict)
-
-
 def load_rubric(path: Path | None = None) -> Rubric | None:
     """The rubric, or None where the project has none; ParamsError names the file and what is wrong."""
     return _load(path or paths.PARAMS / FILE, Rubric)
@@ -77,7 +74,7 @@ def load_checklists(path: Path | None = None) -> tuple[Checklist, ...]:
     return found.checklists if found else ()
 
 
-def _load(path: Path, kind: type[_Read]) -> _Read | None:
+def _load(path: Path, kind: type[_Strict]) -> _Strict | None:
     if not path.is_file():
         return None
     content = read_yaml(path)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.numbers import Numbers
-from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
+from verdict.report.executions import Execution, find_executions, merged_numbers, params_of, provenance
 from verdict.report.exporter import Link, Page, Site, banners, render_page
 from verdict.report.glossary import FILE as GLOSSARY
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
-from verdict.report.provenance import provenance
-from verdict.report.rubric import Checklist, load_checklists, load_rubric
+from verdict.report.rubric import load_checklists, load_rubric
 from verdict.workflow.code_digest import library_files, page_files
 from verdict.workflow.stages import MONITOR
 
@@ -115,7 +113,7 @@ def _stand(target: Path, files: Mapping[str, str]) -> bool:
     return all((target / name).is_file() and sha256_file(target / name) == digest for name, digest in files.items())
 
 
-def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict[str, Any]:
+def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> dict:
     """Write one page and its downloads; their hashes."""
     before = set(site.files)
     write_text(target / f"{execution.name}.html", _page(execution, site, errors))
@@ -144,17 +142,13 @@ def _site(profile: str, present: list[Execution], executions: list[Execution]) -
     return Site(profile, params.title if params else "Verdict", links, is_smoke, executions, params)
 
 
-def _review(site: Site, cards: list[dict[str, Any]], errors: list[str]) -> str:
+def _review(site: Site, cards: list[dict], errors: list[str]) -> str:
     """The page of all notes and the rubric, of which only what this report has pages for is asked.
 
     Beside each question stand the cards of its pages. A rubric that cannot be read is left out, and is one of the
     errors.
     """
-    try:
-        rubric = load_rubric()
-    except ValueError as error:
-        rubric = None
-        errors.append(str(error))
+    rubric = _loaded(load_rubric, errors)
     unused = {card["href"]: card for card in cards}
     asked = rubric.criteria if rubric else ()
     beside = {criterion.id: [_card(link, unused) for link in _look(site, criterion.look)] for criterion in asked}
@@ -167,21 +161,29 @@ def _review(site: Site, cards: list[dict[str, Any]], errors: list[str]) -> str:
     return template.render(site=site, name="review", rubric=rubric, cards=beside, run=run)
 
 
-def _card(link: Link, unused: dict[str, Any]) -> dict[str, Any]:
+def _loaded(load: Callable, errors: list[str]):
+    """What a file holds; None where it cannot be read, which is one of the errors then."""
+    try:
+        return load()
+    except ValueError as error:
+        errors.append(str(error))
+    return None
+
+
+def _card(link: Link, unused: dict) -> dict:
     """The card of a page, once, since ids of its drawing stand once on a page; then, and without one, its link."""
     return unused.pop(link.href, {"href": link.href, "title": link.title, "thumbnail": "", "holds": "", "answer": ""})
 
 
 def _checklists(site: Site, errors: list[str]) -> str:
     """The page of checklists; those that cannot be read are left out, and are one of the errors."""
-    found: tuple[Checklist, ...] = ()
-    try:
-        found = load_checklists()
-    except ValueError as error:
-        errors.append(str(error))
     marks = {"done": "holds", "partly": "open", "not done": "fails", "not applicable": "open"}
     template = environment().get_template("checklists.html")
-    shown = {"checklists": found, "marks": marks, "look": lambda item: _look(site, item.look)}
+    shown = {
+        "checklists": _loaded(load_checklists, errors) or (),
+        "marks": marks,
+        "look": lambda item: _look(site, item.look),
+    }
     return template.render(site=site, name="checklists", **shown)
 
 

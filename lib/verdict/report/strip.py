@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 KEPT_METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 KEPT_METADATA |= {"language_info": {"name": "python"}}
@@ -30,7 +29,7 @@ def strip(text: str) -> str:
     return json.dumps(stripped, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+def _cell(cell: dict) -> dict:
     tags = cell.get("metadata", {}).get("tags", [])
     source = cell.get("source", "")
     lines = source.splitlines(keepends=True) if isinstance(source, str) else source

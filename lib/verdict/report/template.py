@@ -84,10 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("name it: make notebook NAME=14_ablation QUESTION='What is missing?'")
     path = chosen.folder / f"{chosen.name}.ipynb"
     title = chosen.name.partition("_")[2].replace("_", " ").capitalize()
-    if path.exists():
-        print(f"error: {path} exists already", file=sys.stderr)
-        return 2
     try:
+        if path.exists():
+            raise ValueError(f"{path} exists already")
         write_text(path, new_notebook(chosen.name, title, chosen.question))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
