@@ -27,6 +27,7 @@ SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated
 SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
 ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
+SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "class_shortfall", value=SPANS)
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
 PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, n_own_prices=0)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
@@ -205,6 +206,15 @@ CASES = [
             (UP, "**the promise is shown to be missed.**", "no level"),
             *((gap, "no level is shown to be missed", "the promise is") for gap in (SPANS, DOWN, BARE)),
         )
+    ),
+    *(
+        (PROMISE, SETS, {f"calibration.test.{name}_shortfall": gap}, said, unsaid)
+        for name, missed, kept in (
+            ("adaptive", ": **they miss their promise** (short ones charge for no class here", "no miss is shown ("),
+            ("short", ": **they miss it**.", "; of the short ones 0.10 [-0.10, 0.30]: no miss is shown."),
+            ("class", "**they miss it there.**", "no class is shown to be missed."),
+        )
+        for gap, said, unsaid in ((UP, missed, kept), (SPANS, kept, missed))
     ),
     (SIGNALS, signals(2, 3, 9), {}, "All of these signals are at hand.", "This data"),
     (SIGNALS, signals(1, 0, 0), {}, "These are the signals that one answer of one model gives.", "This data"),
