@@ -265,7 +265,7 @@ CASES = [
         "**Everything goes out alone, so",
         "Nothing goes",
     ),
-    (PAID, DECIDED, {}, "always asking a simulated person. Moreover, it saves", "maximum"),
+    (PAID, DECIDED, {}, "a simulated person for every case. Moreover, it saves", "maximum"),
     (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
     (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "An oracle that knew", "maximum"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
@@ -278,7 +278,7 @@ CASES = [
         case
         for where, name, rival in (
             (PAID, "auto", "always acting alone"),
-            (PAID, "human", "always asking a simulated person"),
+            (PAID, "human", "a simulated person for every case"),
             (ORACLE, "max_probability", "thresholds on maximum probability alone"),
             (PAID, "entropy", "thresholds on entropy alone"),
         )
@@ -370,12 +370,15 @@ CASES = [
                 *(
                     *where,
                     f"{split}.policy_gain",
-                    "it saves 0.30 [0.20, 0.40] against always asking a simulated person",
+                    "it saves 0.30 [0.20, 0.40] against a simulated person for every case",
                 ),
-                *("**it is dearer than always asking", "no difference to always asking a simulated person is shown"),
+                *(
+                    "**it is dearer than a simulated person for every case**",
+                    "no difference to a simulated person for every case is shown",
+                ),
             ),
             (*where, {f"{split}.auto_share": 0}, "go out alone: it saves", "of them wrong"),
-            (*where, {"policy.is_simulated": 0}, "against always asking a person", "simulated"),
+            (*where, {"policy.is_simulated": 0}, "against a person for every case", "simulated"),
             (*where, {}, "go out alone, 0.30 [0.20, 0.40] of them wrong: it saves"),
         )
     ),
