@@ -94,6 +94,7 @@ def test_what_is_said_stands_in_the_tables(page):
     assert gain.value == pytest.approx(numbers["ranks.prompts"].value - numbers["ranks.random"].value)
     few = page.few_shot(n_repeats=2)
     assert list(few["shots"]) == list(probe_study.SHOTS) and (few["low"] <= few["accuracy"]).all()
+    assert [numbers[f"few_shot.{name}"].value for name in ("least", "most")] == few["accuracy"].iloc[[0, -1]].tolist()
     equal, everywhere = page.temperatures(), numbers["tau.equal_answers"]
     alike = equal["equal_answers"]
     assert everywhere.value == alike.iloc[-1] <= alike[:-1].min()
@@ -109,6 +110,19 @@ def test_resolution_changes_the_pictures_alone(page):
     z, y, _ = page.test
     answer = (z[:20] @ page.study.classes().T).argmax(axis=1)
     assert whole["prompts"] == (answer == y[:20]).mean()
+    numbers, least = page.study.stage.numbers, table[table["px"] == 8].set_index("label")["value"]
+    assert [numbers[f"resolution.{name}"].value for name in ("px", "probe_least", "prompts")] == [
+        *(8, least["probe"], whole["prompts"])
+    ]
+
+
+def test_the_most_frequent_mistake_is_named(page):
+    counts, numbers, names = page.confusions(), page.study.stage.numbers, page.study.pictures.class_names
+    true, wrong = (names.index(numbers[f"mistake.{part}"].text) for part in ("true", "answer"))
+    assert true != wrong and counts[true, wrong] == max(counts[i, j] for i in range(10) for j in range(10) if i != j)
+    assert numbers["mistake.share"].value == counts[true, wrong] / counts[true].sum()
+    page.published()
+    assert numbers["published.n"].value > numbers["published.n_here"].value
 
 
 def test_a_source_decides_which_stages_there_are():

@@ -206,8 +206,10 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     assert log_decisions(path, batch) == 701
     replay = replay_log(path)
     assert replay.is_identical, replay.text
-    words = explained(path, batch)
+    words = explained(path, batch.pair_id[np.unique(batch.decision, return_index=True)[1]])
     assert words["decision"].tolist() == ["auto", "clarify", "human"]
+    assert set(words["case"]) <= set(batch.hypothesis) and not words["why"].str.contains("_|run ").any()
+    assert words["why"].str.contains("max probability").all()
     assert words["why"].str.contains("Final answer").all()
     assert "at a glance" in words["why"].iloc[1]
     assert np.array_equal(np.unique(batch.decision), [int(branch) for branch in Decision])

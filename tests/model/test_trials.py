@@ -1,5 +1,7 @@
 """Training stages: another pair's image, and every kind of trial from features to predictions on tiny presets."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -266,6 +268,12 @@ def test_examples_of_views_stand_beside_their_image(outcomes, project):
     assert all(image.shape == (*SIZE, 3) and image.dtype == np.uint8 for image in images)
     assert 2 < np.abs(images[1].astype(float) - images[0]).mean() < 60
     assert view_examples(outcomes["text1"][0], 2) == ([], [])
+
+
+def test_a_drawn_setting_is_shown_with_three_digits():
+    trial = load_params("smoke").training.trials[0].model_copy(update={"learning_rate": 0.00101611, "epochs": 12345})
+    told = trials.describe(SimpleNamespace(trial=trial)).set_index("parameter")["value"]
+    assert (told["learning_rate"], told["epochs"]) == ("0.00102", "12345")
 
 
 def test_what_an_epoch_shows_is_said(project):

@@ -1,6 +1,7 @@
 """Conformal sets of the pages: thresholds from one half, intervals that know both sides, numbers that can fail."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from verdict.stats import uncertainty
 from verdict.stats.scores import softmax
 
 T = 2.0
+# Of two classes none stands beyond the free ranks, so that short adaptive sets are the adaptive ones.
+ALL_KINDS = (*calibration.KINDS, calibration.APS)
 
 
 @pytest.fixture
@@ -31,9 +34,7 @@ def sets(stage):
 
 
 def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, sets, tmp_path, monkeypatch):
-    assert set(sets.fits) == {
-        (alpha, kind) for alpha in (0.05, 0.1, 0.2) for kind in (*calibration.KINDS, calibration.APS, calibration.RAPS)
-    }
+    assert set(sets.fits) == {(alpha, kind) for alpha in (0.05, 0.1, 0.2) for kind in ALL_KINDS}
     sets.scores.to_parquet(tmp_path / "set_scores.parquet")
     sets.policy.to_parquet(tmp_path / "policy_sets.parquet")
     monkeypatch.setattr(type(stage), "upstream", lambda self, name, file: tmp_path / file)
@@ -63,8 +64,8 @@ def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
 def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
     found = calibration.coverage_table(stage, sets, [test], T)
-    assert found["kind"].tolist() == [*[*calibration.KINDS, calibration.APS, calibration.RAPS] * 3, calibration.LARGEST]
-    found = found[found["kind"] != calibration.LARGEST]
+    assert found["kind"].tolist() == [*ALL_KINDS * 3, *(f"{kind}{calibration.LARGEST}" for kind in ALL_KINDS)]
+    found = found[found["level"].notna()]
     assert ((found["coverage_low"] <= found["level"]) & (found["level"] <= found["coverage_high"])).all()
     assert ((found["coverage_low"] <= found["coverage"]) & (found["coverage"] <= found["coverage_high"])).all()
     for name in ("shortfall", "mean_size", "share_empty", "share_single"):
@@ -141,21 +142,37 @@ def test_a_single_image_has_coverage_without_an_interval(stage, sets):
 
 def test_coverage_by_class_counts_every_pair(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.coverage_of(stage, sets, test, T, "class")
-    assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
-        (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
-    )
-    assert found["level"].tolist() == pytest.approx([0.9] * len(found))
+    found = calibration.class_coverage(stage, sets, test, T, prefix="fine")
+    assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)
     assert set(found["class"]) == {"entailment", "contradiction"}
+    apart = found[found["kind"] == calibration.KINDS[1]]
+    probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
+    for row in apart.itertuples():
+        k = stage.classes.index(row._2)
+        is_covered = 1 - probs[y_true == k, k] <= sets.fits[0.1, calibration.KINDS[1]].qhat[k]
+        assert row.coverage == is_covered.mean() == pytest.approx(0.9 - row.shortfall)
+        alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
+        assert row.coverage_high - row.coverage_low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
+    fine = stage.numbers["fine.class_shortfall"]
+    assert (fine.value, fine.low) == (apart["shortfall"].max(), apart["shortfall_low"].max()) and fine.low < 0
+    worse = test.assign(logit_1=test["logit_1"] - 9)
+    calibration.class_coverage(stage, sets, worse, T, prefix="broken")
+    assert stage.numbers["broken.class_shortfall"].low > 0.5
+
+
+def test_short_sets_stand_apart_where_they_charge_for_a_class(stage):
+    assert calibration.RAPS not in calibration.kinds_of(stage)
+    for penalty, free_rank, is_apart in ((0.01, 1, True), (0.01, 0, True), (0.01, 2, False), (0.0, 1, False)):
+        params = SimpleNamespace(calibrate=SimpleNamespace(raps_penalty=penalty, raps_free_rank=free_rank))
+        kinds = calibration.kinds_of(SimpleNamespace(params=params, classes=stage.classes))
+        assert (calibration.RAPS in kinds) == is_apart
 
 
 def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
     loose = calibration.Sets(sets.fits, 0.2, sets.scores)
-    found = calibration.coverage_of(stage, loose, test, T, "size")
-    assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(
-        (*calibration.KINDS, calibration.APS, calibration.RAPS), 701
-    )
+    found = calibration.size_coverage(stage, loose, test, T)
+    assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)
     empty = found[found["size"] == 0]
     assert len(empty) and (empty["n"] > 0).all() and (empty["coverage"] == 0).all()
     whole = found[found["size"] == 2]

@@ -322,9 +322,9 @@ def test_noise_of_the_best_counts_trials_that_are_equal():
     found = evaluation.noise_of_best(stage, scores, evaluation.Selection("a", 1, "frozen", "a"))
     found = found.set_index("quantity")["value"]
     pooled = np.sqrt((0 + 0.01**2 + 0.02**2) / 3)
-    assert found["equal candidates"] == 3
+    assert found["candidates"] == 3
     assert found["SD of one run (pooled over seeds)"] == pytest.approx(pooled)
-    assert found["lead of the best expected from noise"] == pytest.approx(0.8463 * pooled / np.sqrt(3), rel=1e-3)
+    assert found["lead of the best, were they equal"] == pytest.approx(0.8463 * pooled / np.sqrt(3), rel=1e-3)
     assert found["lead of the best observed"] == pytest.approx(0.02)
 
 

@@ -102,10 +102,11 @@ def test_drawings_are_shown_to_a_hundredth_of_a_point():
     assert 'd="M 1.23 2.5 L 1.234567e-05 3"' in found and "0.12345" in found
 
 
-def test_a_picture_is_made_small():
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_picture_is_made_small(kind):
     picture = io.BytesIO()
-    Image.fromarray(np.random.default_rng(3).integers(0, 256, (900, 1300, 3), dtype=np.uint8)).save(picture, "PNG")
+    Image.fromarray(np.random.default_rng(3).integers(0, 256, (900, 1300, 3), dtype=np.uint8)).save(picture, kind)
     content = base64.b64encode(picture.getvalue()).decode("ascii")
-    small = thumbnail(Exhibit(data={"image/png": content}))
+    small = thumbnail(Exhibit(data={f"image/{kind}": content}))
     assert small.startswith('<img src="data:image/webp;base64,') and len(small) < 40_000
     assert thumbnail(Exhibit(data={"text/plain": "x"})) == ""

@@ -48,12 +48,13 @@ def project(demo):
     stage("05_test", *CELLS, shown, numbers=sample_numbers(), dirty=False)
 
 
-def test_pictures_of_a_copy_are_smaller_and_still_shown():
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_pictures_of_a_copy_are_smaller_and_still_shown(kind):
     picture = io.BytesIO()
     pixels = np.add.outer(np.arange(64), np.arange(64)) + np.random.default_rng(1).integers(0, 40, (64, 64))
-    Image.fromarray(pixels.astype(np.uint8)).save(picture, "PNG")
+    Image.fromarray(pixels.astype(np.uint8)).save(picture, kind)
     coded = base64.b64encode(picture.getvalue()).decode()
-    page = f'<img src="data:image/png;base64,{coded}" alt="x=0.123456">'
+    page = f'<img src="data:image/{kind};base64,{coded}" alt="x=0.123456">'
     light = module.lightened(page)
     found = re.search(r'src="data:image/webp;base64,([^"]+)"', light)
     shown = Image.open(io.BytesIO(base64.b64decode(found[1])))

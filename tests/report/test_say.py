@@ -131,17 +131,20 @@ def test_a_small_figure_is_svg_of_equal_bytes_and_closed(shown):
     assert not any(plt.fignum_exists(figure.number) for figure in figures)
 
 
-def test_a_crowded_figure_is_png_and_a_heavy_one_loses_colours(shown):
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
-    for ax in (left, right):
-        ax.imshow(np.random.default_rng(5).random((97, 89, 3)), interpolation="bicubic")
-    crowded = drawing(*np.random.default_rng(3).random((2, 5003)), linestyle="none", marker="o")
-    for each in (figure, crowded):
-        speaking.show_figure(each, caption="c", alt="noise")
+def test_a_crowded_figure_is_png_and_a_heavy_one_jpeg_in_all_its_colours(shown, monkeypatch):
+    heat = np.add.outer(np.linspace(0, 1, 311), np.linspace(0, 1, 307) ** 2)
+    noise = np.random.default_rng(3).random((2, 5003))
+    for limit in (speaking.MAX_PNG_BYTES, 40_000):
+        monkeypatch.setattr(speaking, "MAX_PNG_BYTES", limit)
+        figure = drawing(*noise, linestyle="none", marker="o")
+        figure.gca().imshow(heat, cmap="inferno", extent=(0, 1, 0, 1))
+        speaking.show_figure(figure, caption="c", alt="noise")
         assert "image/svg+xml" not in shown[-1] and 0 < shown[-1][MIME]["width"] < 1000
-    contents = [base64.b64decode(bundle["image/png"]) for bundle in shown]
-    assert [Image.open(io.BytesIO(content)).mode for content in contents] == ["P", "RGBA"]
-    assert len(contents[1]) <= speaking.MAX_PNG_BYTES, "light enough to keep its colours"
+    (png, jpeg) = (base64.b64decode(shown[k][f"image/{kind}"]) for k, kind in enumerate(("png", "jpeg")))
+    assert "image/png" not in shown[1]
+    exact, near = (np.asarray(Image.open(io.BytesIO(content)), dtype=float) for content in (png, jpeg))
+    assert len(np.unique(exact.reshape(-1, 3), axis=0)) > 256
+    assert exact.shape == near.shape and np.abs(exact - near).mean() < 5
 
 
 @pytest.mark.parametrize(("caption", "alt"), [("", "a"), ("c", "  ")])

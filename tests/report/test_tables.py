@@ -37,4 +37,4 @@ def test_a_p_value_has_a_smallest_one():
     assert cell_text({"name": "prob"}, cell) == "0.0000123"
     assert cell_text({"name": "p"}, ["0.0010", 0.001]) == "0.0010"
     number = Number(0.0002, 0.0, 0.01)
-    assert cell_text({"name": "p exchanged"}, [number.text, number.value]) == number.text
+    assert cell_text({"name": "p exchanged"}, [number.text, number.value]) == "0.000 [0.000,\N{NO-BREAK SPACE}0.010]"

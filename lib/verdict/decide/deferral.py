@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import content_hash
-from verdict.base.labels import Split
+from verdict.base.labels import Split, in_words
 from verdict.base.params import ForeignParams, PolicyParams
 from verdict.decide import signals as known_signals
 from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
@@ -361,11 +361,12 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
     return pd.DataFrame({"quantity": [*words, "mean cost of the answers that were drawn"], "value": found})
 
 
-def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
-    """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
+def explained(path: Path, pair_ids: Sequence[str]) -> pd.DataFrame:
+    """Some cases in plain words, read back from the log: columns decision, case (its sentence, or else its id), why."""
     rows = []
-    for first in np.unique(batch.decision, return_index=True)[1]:
-        item = find_item(path, str(batch.pair_id[first]))
-        why = " ".join(explain_item(item).splitlines()[1:])
-        rows.append({"decision": item.decision, "case": str(batch.pair_id[first]), "why": why})
+    for item in (find_item(path, pair_id) for pair_id in pair_ids):
+        why = " ".join(explain_item(item).splitlines()[1:-1])
+        for name in item.signals:
+            why = why.replace(name, in_words(name))
+        rows.append({"decision": item.decision, "case": item.hypothesis or item.pair_id, "why": why})
     return pd.DataFrame(rows)

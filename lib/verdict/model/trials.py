@@ -243,9 +243,10 @@ def shuffle_images(pairs: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
 
 
 def describe(stage: Stage) -> pd.DataFrame:
-    """The trial's configuration as a table of names and values, without what is as by default."""
+    """The trial's configuration as a table of names and values, without what is as by default; three digits."""
     content = stage.trial.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
-    return pd.DataFrame({"parameter": list(content), "value": [setting_text(value) for value in content.values()]})
+    shown = [f"{value:.3g}" if isinstance(value, float) else setting_text(value) for value in content.values()]
+    return pd.DataFrame({"parameter": list(content), "value": shown})
 
 
 def _checkpoint(stage: Stage, seed: int) -> Path:

@@ -24,7 +24,7 @@ from verdict.pages.tables import GAP, SHARE, about
 from verdict.stats import metrics, uncertainty
 from verdict.stats.ranking import Ranked
 from verdict.stats.scores import log_softmax, softmax, top_class
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, bounded, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, bounded, columns_of, with_bounds
 from verdict.stats.weighted import weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import CLIP, runs
@@ -258,7 +258,7 @@ def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -
 KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
 SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
-LARGEST = "marginal, largest shortfall"
+LARGEST = ", largest shortfall"
 # Names of the random numbers of adaptive sets, the same at every level: of the rows that fit them, and of new rows.
 FIT, PREDICT = "conformal.fit", "conformal.predict"
 
@@ -283,6 +283,13 @@ class Sets:
         return pd.DataFrame({"alpha": [self.policy_alpha], "qhat": [self.policy_qhat]})
 
 
+def kinds_of(stage: Stage) -> list[str]:
+    """The kinds of sets; short ones only where a class can be charged for, since else they are the adaptive ones."""
+    settings = stage.params.calibrate
+    is_charged = settings.raps_penalty > 0 and settings.raps_free_rank < len(stage.classes)
+    return [kind for kind in SCORE_OF if is_charged or kind != RAPS]
+
+
 def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndarray:
     """Scores of one kind of sets, (n, n_classes), the same at every level; `draws` names the random numbers that make
     the promise of adaptive sets sharp.
@@ -300,7 +307,7 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
     rows, own = (rows_of(calib, halves, half) for half in (FOR_SETS, FOR_TEMPERATURE))
     missed = 1 - fitted.transform(logits_of(own))[np.arange(len(own)), own["y_true"].to_numpy()]
     probs, true = fitted.transform(logits_of(rows)), (np.arange(len(rows)), rows["y_true"].to_numpy())
-    kinds = {name: kind for kind, name in SCORE_OF.items()}
+    kinds = {SCORE_OF[kind]: kind for kind in kinds_of(stage)}
     scores = {name: scores_of(stage, kind, probs, FIT)[true] for name, kind in kinds.items()}
     qhat = conformal_quantile(missed, stage.params.policy.conformal_alpha)
     return _fitted(stage, rows[["group_id", "y_true"]].assign(**scores), qhat)
@@ -309,9 +316,9 @@ def fit_sets(stage: Stage, kept: Selection, halves: pd.DataFrame, fitted: Temper
 def _fitted(stage: Stage, scores: pd.DataFrame, qhat: float = np.nan) -> Sets:
     chosen, y_true, fits = stage.params.policy.conformal_alpha, scores["y_true"].to_numpy(), {}
     for alpha in sorted({*stage.params.calibrate.alphas, chosen}):
-        for kind, name in SCORE_OF.items():
+        for kind in kinds_of(stage):
             by_class = {"y_true": y_true, "n_classes": len(stage.classes)} if kind == KINDS[1] else {}
-            fits[alpha, kind] = Threshold.fit(scores[name], alpha, **by_class)
+            fits[alpha, kind] = Threshold.fit(scores[SCORE_OF[kind]], alpha, **by_class)
     return Sets(fits, chosen, scores, qhat)
 
 
@@ -325,12 +332,12 @@ def coverage_table(stage: Stage, sets: Sets, tables: Sequence[pd.DataFrame], tem
 
     Returns split, level (1 - alpha), kind, qhat (of the first class where there is one a class), and with bounds:
     coverage (see `covered`), shortfall (level minus coverage; bounds hold for all levels of a kind at once), mean_size,
-    share_empty, share_single (the thresholds as they are). The last row of a split holds the largest shortfall of the
-    marginal sets; its lower bound pays for its having been picked.
+    share_empty, share_single (the thresholds as they are). The last rows of a split hold the largest shortfall of each
+    kind; its lower bound pays for its having been picked.
     """
     rows = []
     for table in tables:
-        found = [row for kind in SCORE_OF for row in _coverage_rows(stage, sets, kind, table, temperature)]
+        found = [row for kind in kinds_of(stage) for row in _coverage_rows(stage, sets, kind, table, temperature)]
         # Level by level, the kinds in their order; what belongs to no level stands last.
         rows += sorted(found, key=lambda row: (np.isnan(row["level"]), -row["level"]))
     return pd.DataFrame(rows)
@@ -352,18 +359,24 @@ def _coverage_rows(stage: Stage, sets: Sets, kind: str, table: pd.DataFrame, tem
         sizes = dict(zip(("mean_size", "share_empty", "share_single"), means, strict=True))
         row = place | {"level": 1 - fit.alpha, "kind": kind, "qhat": float(fit.qhat[0])}
         rows.append(row | bounded({"coverage": interval, "shortfall": NOTHING} | sizes))
+    most = _add_shortfalls(stage, rows, drawn)
+    return [*rows, place | {"level": np.nan, "kind": f"{kind}{LARGEST}"} | with_bounds("shortfall", most)]
+
+
+def _add_shortfalls(stage: Stage, rows: list[dict], drawn: np.ndarray) -> Interval:
+    """Add level minus coverage to rows, with bounds that hold for all of them at once; the largest is returned.
+
+    `drawn`: replicates of the coverages, (n_rows, n_resamples).
+    """
     found = np.array([row["coverage"] for row in rows])
     reach = uncertainty.simultaneous_reach(found, drawn.T, level=stage.params.statistics.level)
     for row, far in zip(rows, reach, strict=True):
         # Never within the row's own bounds, which alone count groups where all rows are covered.
         low, high = min(row["coverage_low"], row["coverage"] - far), max(row["coverage_high"], row["coverage"] + far)
         row.update(with_bounds("shortfall", Interval(*(row["level"] - end for end in (row["coverage"], high, low)))))
-    if kind == KINDS[0]:
-        # The upper bound fails only if that of the level with the truly largest shortfall does: each is its own.
-        high = max(row["level"] - row["coverage_low"] for row in rows)
-        most = Interval(max(row["shortfall"] for row in rows), max(row["shortfall_low"] for row in rows), high)
-        rows.append(place | {"level": np.nan, "kind": LARGEST} | with_bounds("shortfall", most))
-    return rows
+    # The upper bound fails only if that of the row with the truly largest shortfall does: each is its own.
+    high = max(row["level"] - row["coverage_low"] for row in rows)
+    return Interval(max(row["shortfall"] for row in rows), max(row["shortfall_low"] for row in rows), high)
 
 
 def covered(
@@ -441,31 +454,63 @@ def at_policy_level(found: pd.DataFrame, sets: Sets) -> pd.DataFrame:
     return found[np.isclose(found["level"], 1 - sets.policy_alpha) & (found["kind"] == KINDS[0])]
 
 
-def coverage_of(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
-    """Coverage at the policy's level by true "class" or by "size" of the set, of which only those that occur: level,
-    kind, class or size, n, coverage, of classes also mean_size, with bounds.
+def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, *, prefix: str) -> pd.DataFrame:
+    """Coverage of each true class at the policy's level: kind, class, n, coverage (see `covered`), shortfall (bounds
+    hold for all classes of a kind at once), mean_size, with bounds; only classes that occur.
+
+    Stores `<prefix>.class_shortfall`: the largest of class-wise sets, which alone promise a level for each class.
     """
+    probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
+    found, rows = _at_policy_level(stage, sets, table, temperature, "class"), []
+    for kind, part in found[found["n"] > 0].groupby("kind", sort=False):
+        scores, fit = scores_of(stage, str(kind), probs, PREDICT), sets.fits[sets.policy_alpha, str(kind)]
+        behind = sets.scores.assign(score=sets.scores[SCORE_OF[str(kind)]])
+        own, drawn = part.to_dict("records"), []
+        for row in own:
+            k, is_apart = row["class"], len(fit.qhat) > 1
+            its = Threshold(fit.alpha, fit.qhat[[k * is_apart]], fit.n[[k * is_apart]])
+            fitting = behind[behind["y_true"] == k] if is_apart else behind
+            is_its = y_true == k
+            coverage, replicates = covered(stage, fitting, [its], table[is_its], scores[is_its, k])
+            row.update({"class": stage.classes[k]} | with_bounds("coverage", coverage[0]))
+            drawn.append(replicates[0])
+        most = _add_shortfalls(stage, own, np.array(drawn))
+        if kind == KINDS[1]:
+            stage.estimates(prefix, {"class_shortfall": most}, {"class_shortfall": POINTS}, n=len(table), split="test")
+        rows += own
+    first = ["kind", "class", "n", *columns_of("coverage", "shortfall")]
+    return pd.DataFrame(rows)[[*first, *columns_of("mean_size")]]
+
+
+def size_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    """Sets by size at the policy's level: kind, size, n, coverage with bounds; only sizes that occur."""
+    found = _at_policy_level(stage, sets, table, temperature, "size")
+    return found[found["n"] > 0].drop(columns="level").reset_index(drop=True)
+
+
+def _at_policy_level(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, what: str) -> pd.DataFrame:
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     resampler, parts = stage.resampler(table["group_id"]), {}
     for (alpha, kind), fit in sets.fits.items():
         if alpha == sets.policy_alpha:
             covering = scores_of(stage, kind, probs, PREDICT) <= fit.qhat
             parts[1 - alpha, kind] = coverage_by(what, covering, y_true, resampler)
-    found = pd.concat(parts, names=["level", "kind"]).droplevel(-1).reset_index()
-    if what == "class":
-        return found.assign(**{what: [stage.classes[k] for k in found[what]]})
-    return found[found["n"] > 0].reset_index(drop=True)
+    return pd.concat(parts, names=["level", "kind"]).droplevel(-1).reset_index()
 
 
 def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str, n: int, prefix: str) -> None:
     """Numbers at the policy's level, `<prefix>.level`, `.coverage`, `.set_size`, `.share_empty`, `.share_single`, and
-    of the sets with one threshold over all levels `.coverage_shortfall`, the largest.
+    of the sets with one threshold over all levels `.coverage_shortfall`, the largest; `.adaptive_shortfall` and, where
+    they are others, `.short_shortfall` likewise.
     """
     own = found[found["split"] == split]
     used = at_policy_level(own, sets).iloc[0]
     stage.number(f"{prefix}.level", used["level"], unit="%", kind=SETTING)
-    units = {"coverage": "%", "share_empty": "%", "share_single": "%", "coverage_shortfall": POINTS}
+    units = {"coverage": "%", "share_empty": "%", "share_single": "%"}
     stored = {name: Interval.from_columns(used, name) for name in ("coverage", "share_empty", "share_single")}
     stored["set_size"] = Interval.from_columns(used, "mean_size")
-    stored["coverage_shortfall"] = Interval.from_columns(own[own["kind"] == LARGEST].iloc[0], "shortfall")
+    for kind, name in ((KINDS[0], "coverage"), (APS, "adaptive"), (RAPS, "short")):
+        for _, row in own[own["kind"] == f"{kind}{LARGEST}"].iterrows():
+            stored[f"{name}_shortfall"] = Interval.from_columns(row, "shortfall")
+            units[f"{name}_shortfall"] = POINTS
     stage.estimates(prefix, stored, units, n=n, split=split)

@@ -339,7 +339,7 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
 
     Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
     nothing goes out alone, or nothing is promised); `.given_up`: the share of what the same policy without the promise
-    saves against always asking that the promise takes away.
+    saves against a person for every case that the promise takes away.
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None

@@ -289,25 +289,25 @@ def store_standing(stage: Stage, kept: Selection, pairwise: pd.DataFrame) -> Non
 
 
 def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.DataFrame:
-    """How far the best of n equal runs stands above their mean through seed noise alone, beside the observed lead.
+    """How far the best of n candidates would stand above their mean through seed noise alone, beside the observed lead.
 
-    Equal are the candidates with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
+    They are those with as many epochs in all as the kept one that unfreeze something, as it does, or nothing.
     """
     trials = {trial.name: trial for trial in candidates(stage)}
 
     def kind(name: str) -> tuple[int, bool]:
         return lineage.n_epochs(stage.params.training.trials, name), any(getattr(trials[name], part) for part in DEPTH)
 
-    equal = [name for name in trials if kind(name) == kind(kept.trial)]
-    by_trial = scores[scores["trial"].isin(equal)].groupby("trial")["macro_f1"]
+    alike = [name for name in trials if kind(name) == kind(kept.trial)]
+    by_trial = scores[scores["trial"].isin(alike)].groupby("trial")["macro_f1"]
     means = by_trial.mean()
     pooled = float(np.sqrt(by_trial.var(ddof=1).mean()))
     of_means = pooled / np.sqrt(len(stage.params.training.seeds))
     rows = {
-        "equal candidates": len(means),
+        "candidates": len(means),
         "SD of one run (pooled over seeds)": pooled,
         "SD of a trial's mean": of_means,
-        "lead of the best expected from noise": uncertainty.expected_best_of(len(means), sd=of_means),
+        "lead of the best, were they equal": uncertainty.expected_best_of(len(means), sd=of_means),
         "lead of the best observed": float(means.max() - means.mean()),
     }
     return pd.DataFrame({"quantity": list(rows), "value": pd.Series(rows.values(), dtype=object)})

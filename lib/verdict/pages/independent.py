@@ -34,7 +34,7 @@ from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
 Tables = Mapping[str, pd.DataFrame]
-# Where it cannot help, a policy may cost so much of always asking more.
+# Where it cannot help, a policy may cost so much of a person for every case more.
 DEARER = 0.05
 
 
@@ -141,8 +141,8 @@ def decisions_by_split(
     """What the policy does on each split.
 
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
-    expected over people), cost, always_auto, always_human (means), gain (over always asking, paired) and room (gain and
-    `DEARER` of always asking), with intervals. Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`,
+    expected over people), cost, always_auto, always_human (means), gain (over always_human, paired) and room (gain and
+    `DEARER` of always_human), with intervals. Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`,
     `.policy_gain`, `.policy_room`, `.alone_gain` (saved by always acting alone, against the policy) of independent
     splits.
     """
@@ -157,7 +157,7 @@ def decisions_by_split(
         for branch in (Decision.AUTO, Decision.HUMAN):
             row[f"always_{branch.text}"] = case.means(np.full(len(found), branch), draws)[0]
         saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
-        # Where everything is asked, the policy is always asking: an identity, and no estimate.
+        # Where all is handed over, the policy is a person for every case: an identity, and no estimate.
         span = None if (decision == Decision.HUMAN).all() else (-case.outcomes.dearest, case.outcomes.dearest)
         row["gain"] = draws.mean(saved, span=span)
         most = DEARER * row["always_human"].value
@@ -192,24 +192,24 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
             stage.numbers[f"{split}.{name}"] = Number(value, split=str(split), kind=kind)
 
 
-# Whose images and whose sentences a split holds.
-HALVES: Mapping[Split, tuple[str, str]] = {
-    Split.TEST: ("as in test", "as in test"),
-    Split.INDEPENDENT_IMAGES: ("new", "as in test"),
-    Split.INDEPENDENT_SENTENCES: ("as in test", "new"),
-    Split.INDEPENDENT: ("new", "new"),
+# What a split holds that test does not.
+HALVES: Mapping[Split, str] = {
+    Split.TEST: "nothing",
+    Split.INDEPENDENT_IMAGES: "images",
+    Split.INDEPENDENT_SENTENCES: "sentences",
+    Split.INDEPENDENT: "both",
 }
 
 
 def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The four cells side by side: images, sentences, n, and each value of `sources` with its interval, which are
+    """The four cells side by side: new (what is), n, and each value of `sources` with its interval, which are
     tables of one row a split by the value's name. No rows where a cell is missing.
     """
     if not set(HALVES) <= set(tables):
         return pd.DataFrame()
     rows = []
-    for split, (images, sentences) in HALVES.items():
-        row: dict[str, object] = {"images": images, "sentences": sentences, "n": len(tables[split])}
+    for split, new in HALVES.items():
+        row: dict[str, object] = {"new": new, "n": len(tables[split])}
         for name, source in sources.items():
             own = source[source["split"] == split].iloc[0].fillna(np.nan)  # None where nothing went out alone
             row |= with_bounds(name, Interval.from_columns(own, name))
@@ -357,10 +357,10 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     is judged by the draws that did not buy its label; intervals are over groups, the draws as they are.
 
     Returns groups, labels (mean number of pairs); kept (share of draws in which a threshold keeps the promise), broken
-    (share in which the rest that goes out alone breaks it); coverage, auto_error, cost and saved (against always
-    asking), with intervals; pays_after: cases until labels at a person's price have paid. No rows without such a set or
-    a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of groups that suffices in
-    `POWER` of the draws, or else of the largest, and `.is_enough`.
+    (share in which the rest that goes out alone breaks it); coverage, auto_error, cost and saved (against a
+    person for every case), with intervals; pays_after: cases until labels at a person's price have paid. No rows
+    without such a set or a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of
+    groups that suffices in `POWER` of the draws, or else of the largest, and `.is_enough`.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:

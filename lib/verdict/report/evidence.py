@@ -116,7 +116,7 @@ def _as_share(number: Number) -> dict:
 def thumbnail(exhibit: Exhibit) -> str:
     """A small picture, for a link that says what it is; "" of what has none."""
     payload = exhibit.data.get(MIME, {})
-    content = payload.get("small") or exhibit.data.get("image/png")
+    content = payload.get("small") or exhibit.data.get("image/png") or exhibit.data.get("image/jpeg")
     image = environment().get_template("outputs.html").module.image
     if not content:
         return ""

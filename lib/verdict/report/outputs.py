@@ -63,12 +63,13 @@ def environment() -> jinja2.Environment:
 
 
 def cell_text(column: Mapping, cell: str | list[object]) -> str:
-    """A cell as it is shown; p-values have a smallest one."""
+    """A cell as it is shown; p-values have a smallest one, an interval breaks into no two lines."""
     if isinstance(cell, str):
         return cell
     text, key = cell[0], cell[1]
     is_small = isinstance(key, float) and 0 <= key < SMALLEST_P and "[" not in text
-    return f"< {SMALLEST_P:g}" if is_small and _P_VALUE.match(column["name"]) else text
+    shown = f"< {SMALLEST_P:g}" if is_small and _P_VALUE.match(column["name"]) else text
+    return shown.replace(", ", ",\N{NO-BREAK SPACE}")
 
 
 def _macros():

@@ -28,7 +28,7 @@ PROFILE = "digits"
 # Beside the pages: what they were made from.
 PUBLISHED = "published.json"
 MAX_BYTES = 6_000_000
-_PICTURE = re.compile(r'src="data:image/png;base64,([A-Za-z0-9+/=]+)"')
+_PICTURE = re.compile(r'src="data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)"')
 
 
 class PublishError(ValueError):

@@ -34,7 +34,7 @@ MAX_SVG_BYTES = 150_000
 MAX_ROWS = 300
 PNG_DPI = 160
 SMALL_DPI = 40  # of the thumbnail that the index shows
-MAX_PNG_BYTES = 120_000  # of a drawing; beyond it, 256 colours have to do
+MAX_PNG_BYTES = 400_000  # of a drawing; a heavier one becomes a JPEG
 CSS_DPI = 96
 ABBREVIATED = ("auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "pmi")
 FEW = 4  # images of a gallery that are kept apart
@@ -85,7 +85,7 @@ def show_table(
 def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | None = None, file: str = "") -> None:
     """Display a drawing with its caption, its description and the numbers behind it, and close it.
 
-    As SVG up to 150 KB, else as PNG, beyond 200 KB in 256 colours. The caption says split, n, kind of interval, seeds;
+    As SVG up to 150 KB, else as PNG, or beyond 400 KB as JPEG. The caption says split, n, kind of interval, seeds;
     `alt` what the drawing shows; `data` are the numbers that are drawn, offered as CSV; `file` (`05_reliability.svg`)
     names anchor and download. ValueError if caption or alt text is empty.
     """
@@ -93,10 +93,10 @@ def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | 
 
     _require_words(caption, alt)
     try:
-        small = _as_png(figure, dpi=SMALL_DPI)["image/png"]
+        small = _as_pixels(figure, dpi=SMALL_DPI)["image/png"]
         svg = _as_svg(figure)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
-        media = {"image/svg+xml": svg} if is_light else _as_png(figure, max_bytes=MAX_PNG_BYTES)
+        media = {"image/svg+xml": svg} if is_light else _as_pixels(figure)
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data))
@@ -128,7 +128,7 @@ def show_gallery(
     if not len(images):
         say(f"*{caption}* There are none.", Numbers())
         return
-    media = _as_png(draw_gallery(images, titles, columns=columns))
+    media = _as_pixels(draw_gallery(images, titles, columns=columns))
     apart = {"titles": list(titles), "tiles": [_tile(image) for image in images]} if file and len(images) <= FEW else {}
     _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file, **apart)
 
@@ -137,8 +137,12 @@ def _tile(image: np.ndarray | Image) -> str:
     """One image as a PNG in base64."""
     import PIL.Image
 
+    return _encoded(PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image)
+
+
+def _encoded(image: Image, kind: str = "PNG", **options: Any) -> str:
     buffer = io.BytesIO()
-    (PIL.Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(buffer, "PNG", optimize=True)
+    image.save(buffer, kind, optimize=True, **options)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -273,22 +277,21 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
-def _as_png(figure: Figure, max_bytes: int | None = None, dpi: int = PNG_DPI) -> dict[str, Any]:
-    """A PNG and its size; one beyond `max_bytes` keeps 256 colours."""
+def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
+    """A PNG, or a JPEG where that would be heavy, and its size."""
     import matplotlib.pyplot as plt
     import PIL.Image
 
     buffer = io.BytesIO()
-    options = {"format": "png", "bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
+    options = {"bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
     with _any_glyph():
-        figure.savefig(buffer, dpi=dpi, metadata={"Software": None}, **options)
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **options)
     plt.close(figure)
-    picture = PIL.Image.open(buffer)
-    size = {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}
-    if max_bytes is not None and len(buffer.getvalue()) > max_bytes:
-        buffer = io.BytesIO()
-        picture.convert("RGB").quantize(256).save(buffer, "PNG", optimize=True)
-    return {"image/png": base64.b64encode(buffer.getvalue()).decode("ascii"), "size": size}
+    picture = PIL.Image.open(buffer).convert("RGB")
+    media = {"image/png": _encoded(picture)}
+    if len(media["image/png"]) * 3 / 4 > MAX_PNG_BYTES:
+        media = {"image/jpeg": _encoded(picture, "JPEG", quality=85, subsampling=0)}
+    return media | {"size": {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}}
 
 
 def show_claims(claims: Sequence[Claim], numbers: Numbers) -> None:

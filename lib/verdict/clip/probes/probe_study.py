@@ -11,13 +11,13 @@ import pandas as pd
 from scipy.special import entr
 
 from verdict.base import paths
-from verdict.base.numbers import EXACT, POINTS, SETTING
+from verdict.base.numbers import EXACT, POINTS, SETTING, Number, named
 from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes, words
 from verdict.clip.pictures.corpora import at_px
 from verdict.clip.probes import linear
 from verdict.clip.probes.zero_shot import accuracy_row, cosines, fit_temperature, scale_effect, scaled_logits
-from verdict.stats.metrics import ece_change
+from verdict.stats.metrics import confusion_counts, ece_change
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
 
@@ -211,6 +211,7 @@ class Page:
                 found = self.resampler.mean(entr(softmax(factor * cos)).sum(axis=1))
                 bound = float(np.log(cos.shape[1]))
                 deficit = Interval(bound - found.value, bound - found.high, bound - found.low)
+                self.keep(f"entropy.{name}_{label}", deficit, unit="nats")
                 row = {"prompts": name, "logits": label, "bound": bound}
                 rows.append(row | bounded({"mean_entropy": found, "deficit": deficit}))
         return pd.DataFrame(rows)
@@ -258,6 +259,8 @@ class Page:
             found = self.resampler.mean(right.mean(axis=0), span=(0, 1))
             spread = float(right.mean(axis=1).std(ddof=1))
             rows.append({"shots": shots, "accuracy": found.value, "low": found.low, "high": found.high, "sd": spread})
+        for name, row in (("least", rows[0]), ("most", rows[-1])):
+            self.keep(f"few_shot.{name}", Interval(row["accuracy"], row["low"], row["high"]))
         return pd.DataFrame(rows)
 
     def resolutions(self, n: int = 1000) -> pd.DataFrame:
@@ -271,6 +274,11 @@ class Page:
             seen = z if px == side else np.asarray(self.study.cache.images(at_px(at_px(images, px), side)))
             for label, answer in (("prompts", top_class(cosines(seen, classes))), ("probe", probe.predict(seen))):
                 rows.append({**accuracy_row(label, y, answer, resampler), "px": px})
+        numbers, smallest = self.study.stage.numbers, rows[0]["px"]
+        numbers["resolution.px"] = Number(smallest, unit="px", kind=SETTING)
+        for name, row in zip(("prompts_least", "probe_least", "prompts", "probe"), rows[:2] + rows[-2:], strict=True):
+            found = Interval(row["value"], row["low"], row["high"])
+            numbers[f"resolution.{name}"] = found.number(n=len(y), split="test", unit="%")
         return pd.DataFrame(rows)
 
     def clustering(self) -> pd.DataFrame:
@@ -284,13 +292,33 @@ class Page:
             cluster = linear.clusters(part, len(self.study.pictures.class_names), seed=seed)
             found = linear.cluster_scores(y, cluster, self.resampler, n_chance=20)
             self.keep(f"clusters.{name}_purity", Interval.from_columns(found, "purity"))
+            self.keep(f"clusters.{name}_ami", Interval.from_columns(found, "ami"), unit="")
             rows.append({"features": name, **found})
         return pd.DataFrame(rows)
 
+    def confusions(self) -> np.ndarray:
+        """Counts of true class against the answer from prompts; the most frequent mistake becomes the numbers
+        `mistake.true`, `.answer` (names) and `.share` of the class, unadjusted for having been picked.
+        """
+        _, y, _ = self.test
+        names, numbers = self.study.pictures.class_names, self.study.stage.numbers
+        counts = confusion_counts(y, self.answer, len(names)).astype(int)
+        true, wrong = np.unravel_index(np.argmax(counts - np.diag(np.diag(counts))), counts.shape)
+        numbers.merge({"mistake.true": named(names[true]), "mistake.answer": named(names[wrong])})
+        own = y == true
+        found = self.resampler.of(own).mean(self.answer[own] == wrong, span=(0, 1))
+        numbers["mistake.share"] = found.number(n=int(own.sum()), split="test", unit="%")
+        return counts
+
     def published(self) -> pd.DataFrame:
-        """Published values in per cent beside this report's, where it repeats the experiment."""
+        """Published values in per cent beside this report's, where it repeats the experiment.
+
+        Numbers `published.n` and `.n_here`: experiments, and those that this report repeats.
+        """
         table = pd.read_csv(paths.LIBRARY / "clip" / "published.csv", comment="#")
         here = [self.study.stage.numbers.get(key) for key in table["key"].fillna("")]
+        for name, n in {"n": len(here), "n_here": sum(number is not None for number in here)}.items():
+            self.study.stage.number(f"published.{name}", n, unit="count")
         return table.drop(columns="key").assign(here=here)
 
     def prompt_similarity(self) -> pd.DataFrame:

@@ -109,18 +109,16 @@ def plot_reliability(bins: pd.DataFrame, *, ax: Axes) -> None:
 
 
 def plot_risk_coverage(curves: Mapping[str, pd.DataFrame], *, ax: Axes, promise: float | None = None) -> None:
-    """Risk against coverage, one line a signal, and a line at the error rate that is promised.
+    """Risk against coverage, one line a signal and one, named beside it too, at the error rate that is promised.
 
     A curve has columns `coverage` and `risk` in [0, 1], and perhaps `low`, `high`.
     """
     words = {"xlabel": "Coverage (share decided automatically)", "ylabel": "Error rate of the accepted"}
     top = max(float(curve[name].max()) for curve in curves.values() for name in {"risk", "high"} & {*curve})
+    if promise is not None:
+        curves = {**curves, "promised": pd.DataFrame({"coverage": [0.0, 1.0], "risk": promise})}
     plot_lines(curves, ax=ax, x="coverage", y="risk", ylim=(0, min(1.0, top * 1.08) or 1.0), **words)
     ax.set(xlim=(0, 1))
-    if promise is not None:
-        ax.axhline(promise, **REFERENCE)
-        offset = {"xytext": (4, 3), "textcoords": "offset points"}
-        ax.annotate(f"promised: at most {promise:.3g}", (0, promise), color=MUTED, **offset)
 
 
 def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> None:

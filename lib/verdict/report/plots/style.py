@@ -51,7 +51,7 @@ def use_style() -> None:
 
 def palette_of(names: Iterable[str]) -> dict[str, str]:
     """The colour of each name: classes, decisions and chance keep theirs in every figure, others take one by place."""
-    fixed = CLASS_COLORS | DECISION_COLORS | {"random order": MUTED}
+    fixed = CLASS_COLORS | DECISION_COLORS | dict.fromkeys(("random order", "promised"), MUTED)
     return {name: fixed.get(name, SERIES[place % len(SERIES)]) for place, name in enumerate(names)}
 
 
