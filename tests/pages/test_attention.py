@@ -150,8 +150,8 @@ def test_orders_are_permutations_by_their_rule():
     again, other = (attention.mask_orders(weights, contrast, np.random.default_rng(seed)) for seed in (5, 6))
     assert (again[RANDOM] == orders[RANDOM]).all()
     assert not (other[RANDOM] == orders[RANDOM]).all()
-    assert attention.first_of(orders[ATTENDED], 1)[2].argmax() == weights[2].argmax()
-    assert (attention.first_of(orders[RANDOM], 4).sum(axis=1) == 4).all()
+    assert attention.firsts(orders[ATTENDED], 1)[2].argmax() == weights[2].argmax()
+    assert (attention.firsts(orders[RANDOM], 4).sum(axis=1) == 4).all()
 
 
 def deletion(harm, *, n=301, noise=0.0):

@@ -180,7 +180,7 @@ def test_deletion_masks_in_every_order_and_ends_at_the_same_picture(frozen, pair
         assert masked[2] == pytest.approx(found.masked[attention.ATTENDED][2], abs=1e-5)
     assert not np.allclose(found.masked[attention.ATTENDED][0], found.masked[attention.LEAST][0], atol=1e-3)
     top = attention.mask_patches(
-        frozen.pictures(pairs["image_id"]), attention.first_of(np.argsort(-weights, axis=1), 1), fill, GRID
+        frozen.pictures(pairs["image_id"]), attention.firsts(np.argsort(-weights, axis=1), 1), fill, GRID
     )
     assert found.masked[attention.ATTENDED][0] == pytest.approx(
         interpretation.answer_pictures(frozen, pairs, top), abs=1e-5

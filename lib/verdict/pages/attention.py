@@ -126,7 +126,7 @@ def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Genera
     }
 
 
-def first_of(order: np.ndarray, k: int) -> np.ndarray:
+def firsts(order: np.ndarray, k: int) -> np.ndarray:
     """Mark the first k patches of each row's order, bool (n, n_patches)."""
     chosen = np.zeros(order.shape, dtype=bool)
     np.put_along_axis(chosen, order[:, :k], True, axis=1)

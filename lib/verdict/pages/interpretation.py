@@ -71,7 +71,7 @@ def delete_patches(
     orders = attention.mask_orders(weights, attention.patch_contrast(images, fill, model.grid), rng)
     masked: dict[str, np.ndarray] = {}
     for name, order in orders.items():
-        shown = (attention.mask_patches(images, attention.first_of(order, count), fill, model.grid) for count in counts)
+        shown = (attention.mask_patches(images, attention.firsts(order, count), fill, model.grid) for count in counts)
         masked[name] = np.stack([answer_pictures(model, pairs, pictures) for pictures in shown])
         stage.progress(f"masked {len(masked)}/{len(orders)} orders")
     whole = answer_pictures(model, pairs, images)
