@@ -155,7 +155,8 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
         alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
         assert row.coverage_high - row.coverage_low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
     fine = stage.numbers["fine.class_shortfall"]
-    assert (fine.value, fine.low) == (apart["shortfall"].max(), apart["shortfall_low"].max()) and fine.low < 0
+    bounds = ("shortfall", "shortfall_low", "shortfall_high")
+    assert [fine.value, fine.low, fine.high] == [apart[name].max() for name in bounds] and fine.low < 0
     worse = test.assign(logit_1=test["logit_1"] - 9)
     calibration.class_coverage(stage, sets, worse, T, prefix="broken")
     assert stage.numbers["broken.class_shortfall"].low > 0.5
