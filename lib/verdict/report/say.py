@@ -36,7 +36,7 @@ PNG_DPI = 160
 SMALL_DPI = 40  # of the thumbnail that the index shows
 MAX_PNG_BYTES = 300_000  # of a drawing; a heavier one becomes a JPEG
 CSS_DPI = 96
-ABBREVIATED = ("auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "pmi")
+ABBREVIATED = ("ami", "ari", "auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "nmi", "pmi")
 FEW = 4  # images of a gallery that are kept apart
 
 
