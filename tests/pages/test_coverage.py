@@ -151,10 +151,16 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
         k = stage.classes.index(row._2)
         is_covered = 1 - probs[y_true == k, k] <= sets.fits[0.1, calibration.KINDS[1]].qhat[k]
         assert row.coverage == is_covered.mean() == pytest.approx(0.9 - row.shortfall)
+        own, fit = sets.scores[sets.scores["y_true"] == k], sets.fits[0.1, calibration.KINDS[1]]
+        its = calibration.Threshold(0.1, fit.qhat[[k]], fit.n[[k]])
+        scores = 1 - probs[y_true == k, k]
+        (both,), _ = calibration.covered(stage, own, [its], test[y_true == k], scores, by_class=False)
+        assert (row.coverage_low, row.coverage_high) == (both.low, both.high)
         alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
-        assert row.coverage_high - row.coverage_low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
+        assert both.high - both.low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
     fine = stage.numbers["fine.class_shortfall"]
-    assert (fine.value, fine.low) == (apart["shortfall"].max(), apart["shortfall_low"].max()) and fine.low < 0
+    bounds = ("shortfall", "shortfall_low", "shortfall_high")
+    assert [fine.value, fine.low, fine.high] == [apart[name].max() for name in bounds] and fine.low < 0
     worse = test.assign(logit_1=test["logit_1"] - 9)
     calibration.class_coverage(stage, sets, worse, T, prefix="broken")
     assert stage.numbers["broken.class_shortfall"].low > 0.5

@@ -216,6 +216,20 @@ CASES = [
         )
         for gap, said, unsaid in ((UP, missed, kept), (SPANS, kept, missed))
     ),
+    *(
+        (
+            ("01_data", "data.train.n_words"),
+            {"data.train.n_words": n, "data.train.n_artefacts": uneven},
+            {},
+            said,
+            unsaid,
+        )
+        for n, uneven, said, unsaid in (
+            (0, 0, "No word of train", "Each"),
+            (7, 0, "Each of the 7 frequent words", "more often with one"),
+            (7, 2, "Of 7 frequent words of train, 2 stand more often", "none goes"),
+        )
+    ),
     (SIGNALS, signals(2, 3, 9), {}, "All of these signals are at hand.", "This data"),
     (SIGNALS, signals(1, 0, 0), {}, "These are the signals that one answer of one model gives.", "This data"),
     (SIGNALS, signals(1, 3, 9), {}, f"This data has {NO_SEEDS}.", " and "),

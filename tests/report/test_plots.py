@@ -313,3 +313,5 @@ def test_attributions_are_drawn_row_by_row():
     assert drawn[0].get_facecolor() != drawn[1].get_facecolor()
     # Patches and bars share the scale of their row, so that they can be compared.
     assert figure.axes[1].images[1].get_clim() == figure.axes[2].get_xlim() == (-3.0, 3.0)
+    long = plots.draw_attributions([image], [np.ones((1, 2))], [bars * 10], ["x"])
+    assert long.get_figheight() > 20 * 9 / 72 > figure.get_figheight() / 2, "a line of 9 points for each token"

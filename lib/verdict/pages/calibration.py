@@ -474,8 +474,9 @@ def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: f
             coverage, replicates = covered(stage, fitting, [its], table[is_its], scores[is_its, k])
             row.update({"class": stage.classes[k]} | with_bounds("coverage", coverage[0]))
             drawn.append(replicates[0])
-        most = _add_shortfalls(stage, own, np.array(drawn))
+        _add_shortfalls(stage, own, np.array(drawn))
         if kind == KINDS[1]:
+            most = Interval(*(max(row[name] for row in own) for name in columns_of("shortfall")))
             stage.estimates(prefix, {"class_shortfall": most}, {"class_shortfall": POINTS}, n=len(table), split="test")
         rows += own
     first = ["kind", "class", "n", *columns_of("coverage", "shortfall")]

@@ -42,7 +42,7 @@ def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[
     stage.number("foreign.n_halves", 1 if stage.given else 2, unit="count")
     rows, of_test = [], found.get(Split.TEST)
     for split, one in found.items():
-        table, shared, ranked = tables[split], {"n": len(tables[split]), "split": split}, NOTHING
+        table, shared, ranked = tables[split], {"split": split, "n": len(tables[split])}, NOTHING
         flagged = stage.resampler(table["group_id"]).mean(one.pairs <= stage.params.policy.foreign.pair, span=SHARE)
         if split != Split.TEST and of_test is not None:
             groups = np.concatenate([tables[Split.TEST]["group_id"], table["group_id"]])

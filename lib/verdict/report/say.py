@@ -34,9 +34,9 @@ MAX_SVG_BYTES = 150_000
 MAX_ROWS = 300
 PNG_DPI = 160
 SMALL_DPI = 40  # of the thumbnail that the index shows
-MAX_PNG_BYTES = 400_000  # of a drawing; a heavier one becomes a JPEG
+MAX_PNG_BYTES = 300_000  # of a drawing; a heavier one becomes a JPEG
 CSS_DPI = 96
-ABBREVIATED = ("auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "pmi")
+ABBREVIATED = ("ami", "ari", "auc", "aurc", "auroc", "ece", "f1", "iou", "nll", "nmi", "pmi")
 FEW = 4  # images of a gallery that are kept apart
 
 
@@ -85,7 +85,7 @@ def show_table(
 def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | None = None, file: str = "") -> None:
     """Display a drawing with its caption, its description and the numbers behind it, and close it.
 
-    As SVG up to 150 KB, else as PNG, or beyond 400 KB as JPEG. The caption says split, n, kind of interval, seeds;
+    As SVG up to 150 KB, else as PNG, or beyond 300 KB as JPEG. The caption says split, n, kind of interval, seeds;
     `alt` what the drawing shows; `data` are the numbers that are drawn, offered as CSV; `file` (`05_reliability.svg`)
     names anchor and download. ValueError if caption or alt text is empty.
     """
@@ -290,7 +290,7 @@ def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
     picture = PIL.Image.open(buffer).convert("RGB")
     media = {"image/png": _encoded(picture)}
     if len(media["image/png"]) * 3 / 4 > MAX_PNG_BYTES:
-        media = {"image/jpeg": _encoded(picture, "JPEG", quality=85, subsampling=0)}
+        media = {"image/jpeg": _encoded(picture, "JPEG", quality=80, subsampling=0)}
     return media | {"size": {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}}
 
 

@@ -78,8 +78,9 @@ def draw_attributions(
     Images are uint8 (H, W, 3), patches (rows, columns), words pairs of token and attribution. Blue speaks for the
     answer, red against it; each row has a scale of its own, shared by patches and bars.
     """
-    n = len(images)
-    figure, axes = plt.subplots(n, 3, figsize=(WIDTH, 1.75 * n), squeeze=False, width_ratios=(1, 1, 1.6))
+    heights = [max(1.75, 0.4 + 0.16 * len(bars)) for bars in words]
+    ratios = {"width_ratios": (1, 1, 1.6), "height_ratios": heights}
+    figure, axes = plt.subplots(len(images), 3, figsize=(WIDTH, sum(heights)), squeeze=False, **ratios)
     for (first, second, third), image, patch, bars, title in zip(axes, images, patches, words, titles, strict=True):
         tokens, values = zip(*bars, strict=True)
         top = max(float(np.abs(patch).max()), float(np.abs(values).max()), 1e-12)
