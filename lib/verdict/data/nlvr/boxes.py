@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import pandas as pd
 
 from verdict.data.nlvr.scenes import (
     BOX_PX,
@@ -20,6 +19,7 @@ from verdict.data.nlvr.scenes import (
     WALLS,
     Item,
     Scene,
+    count_items,
     is_tower_scene,
     item_table,
 )
@@ -177,15 +177,8 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
     items, n_boxes = item_table(scenes), len(scenes[0])
-
-    def count(chosen: pd.DataFrame) -> np.ndarray:
-        """Items by scene, box, colour and shape, int64 (n, n_boxes, 3, 3)."""
-        counts = np.zeros((len(scenes), n_boxes, len(COLOUR_NAMES), len(SHAPES)), dtype=np.int64)
-        np.add.at(counts, tuple(chosen[["scene", "box", "colour", "shape"]].to_numpy().T), 1)
-        return counts
-
-    kinds, at_wall = count(items), count(items[items[list(WALLS)].any(axis=1)])
-    at_bottom = count(items[items["lower"]])
+    chosen = (items, items[items[list(WALLS)].any(axis=1)], items[items["lower"]])
+    kinds, at_wall, at_bottom = (count_items(some, len(scenes), n_boxes) for some in chosen)
     colour, shape = kinds.sum(axis=3), kinds.sum(axis=2)
     stacks = np.zeros((len(scenes), n_boxes, MAX_BLOCKS + 1), dtype=np.int64)
     for s, scene in enumerate(scenes):
