@@ -362,10 +362,7 @@ def log_table(stage: Stage, path: Path, batch: DecidedBatch, draws: Resampler) -
 
 
 def explained(path: Path, batch: DecidedBatch) -> pd.DataFrame:
-    """The first case of each branch in plain words, read back from the log: columns decision, case, why."""
-    rows = []
-    for first in np.unique(batch.decision, return_index=True)[1]:
-        item = find_item(path, str(batch.pair_id[first]))
-        why = " ".join(explain_item(item).splitlines()[1:])
-        rows.append({"decision": item.decision, "case": str(batch.pair_id[first]), "why": why})
-    return pd.DataFrame(rows)
+    """First case of the branch that needs people least, in words, read back from the log: decision, case, why."""
+    item = find_item(path, str(batch.pair_id[np.argmin(batch.decision)]))
+    why = " ".join(explain_item(item).splitlines()[1:])
+    return pd.DataFrame([{"decision": item.decision, "case": item.pair_id, "why": why}])

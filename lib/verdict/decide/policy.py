@@ -63,10 +63,6 @@ class Costs:
     clarify: float
     error: float | Sequence[float] = 1.0
 
-    def error_matrix(self, n_classes: int) -> np.ndarray:
-        """Cost of each (true class, answer), (K, K)."""
-        return np.broadcast_to(self.error, (n_classes,))[:, None] * (1.0 - np.eye(n_classes))
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -175,7 +171,8 @@ def price_outcomes(
     `Human.distribution` the cost is exact in expectation over the people.
     """
     rows = np.arange(len(y_true))
-    error_costs = costs.error_matrix(n_classes)
+    # Of each (true class, answer), (K, K).
+    error_costs = np.broadcast_to(costs.error, (n_classes,))[:, None] * (1.0 - np.eye(n_classes))
     cost, error = [], []
     for answers, fee in ((model, 0.0), (clarified, costs.clarify), (human, costs.human)):
         probs = answers if answers.ndim == 2 else np.eye(n_classes)[answers]
