@@ -71,9 +71,9 @@ class RecordedSet:
 
 
 def build(params: RecordedParams, *, seed: int) -> RecordedSet:
-    """Read every file of the parameters and put them into tables; FileNotFoundError says which is not there, where it
-    was looked for and what to give; see `read_file` and `read_counts` for what is refused. The seed is that of the division of test into tuning and reporting, needed where people's answers are
-    known there only.
+    """Read every file of the parameters and put them into tables; see `read_file` and `read_counts` for what is
+    refused, and FileNotFoundError says which is not there. The seed is that of the division of test into tuning and
+    reporting, needed where people's answers are known there only.
     """
     named = {name: wanted for name in (*SPLIT_OF, HUMAN) if (wanted := getattr(params, name))}
     found = {name: paths.needed(wanted, f"data.recorded.{name}", hint=HOW) for name, wanted in named.items()}
