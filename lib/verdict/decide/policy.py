@@ -82,9 +82,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:
-            raise ValueError(
-                f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
-            )
+            raise ValueError(f"expected 0 <= t_clarify <= t_auto <= ABOVE_ALL, got {self.t_clarify} and {self.t_auto}")
         own = self.tau_critical if isinstance(self.tau_critical, Mapping) else {"tau_critical": self.tau_critical}
         for name, tau in {**own, "tau_pair": self.tau_pair, "tau_batch": self.tau_batch}.items():
             if tau is not None and not 0 <= tau <= 1:
