@@ -8,8 +8,8 @@ import pytest
 from verdict.data.digits import grammar
 from verdict.data.digits.grammar import by_text, statements
 from verdict.data.digits.independent import (
+    HAND_ROWS,
     HAND_SCENES,
-    hand_rows,
     paraphrases,
     read_scene,
 )
@@ -18,14 +18,14 @@ from verdict.data.digits.truths import FALSE, TRUE, UNDEFINED, Grid
 
 
 def test_ten_images_with_five_sentences_each_and_balanced_labels():
-    rows = hand_rows()
+    rows = HAND_ROWS
     assert Counter(row["image"] for row in rows) == {str(i): 5 for i in range(1, 11)}
     assert Counter(row["label"] for row in rows) == {"entailment": 25, "contradiction": 25}
     assert {row["family"] for row in rows} == {one.family for one in grammar.statements()}
     assert sum(bool(row["check"]) for row in rows) >= 30, "most labels are checked below"
 
 
-@pytest.mark.parametrize("row", [row for row in hand_rows() if row["check"]], ids=lambda row: row["hypothesis"])
+@pytest.mark.parametrize("row", [row for row in HAND_ROWS if row["check"]], ids=lambda row: row["hypothesis"])
 def test_hand_written_labels_agree_with_the_scene(row):
     grid = Grid.of([read_scene(HAND_SCENES[int(row["image"]) - 1])])
     parts = row["check"].removeprefix("! ").split(" & ")
@@ -38,7 +38,7 @@ def test_hand_written_labels_agree_with_the_scene(row):
 def test_no_sentence_is_known_from_training():
     known = {sentence.text for sentence in statements()}
     new = {sentence.text for sentence in paraphrases()}
-    written = {row["hypothesis"] for row in hand_rows()}
+    written = {row["hypothesis"] for row in HAND_ROWS}
     assert len(new) == len(paraphrases())
     assert not known & new
     assert not known & written

@@ -320,7 +320,7 @@ def test_missing_pictures_and_empty_files_are_named(tmp_path, corpus):
 
 def test_without_a_copy_the_way_out_is_said(tmp_path, monkeypatch):
     monkeypatch.delenv("VERDICT_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"set VERDICT_DATA to a folder .* or give the sha256 of its archive"):
+    with pytest.raises(ValueError, match=r"set VERDICT_DATA to a folder .* or give its archive's sha256"):
         run(tmp_path)
     monkeypatch.setenv("VERDICT_DATA", str(tmp_path))
     (tmp_path / "nlvr").mkdir()

@@ -184,7 +184,7 @@ def test_expected_costs_by_hand(stage):
 def test_a_class_may_have_a_price_of_its_own(stage):
     costs = stage.params.policy.costs.model_copy(update={"error_of": {"contradiction": 3.0}})
     found = costs_of(stage.params.policy.model_copy(update={"costs": costs}), class_names())
-    assert found.error_matrix(2).tolist() == [[0.0, 10.0], [3.0, 0.0]]
+    assert found.error == [10.0, 3.0]
 
 
 def test_the_drawn_answers_scatter_around_the_expected_ones(stage):

@@ -124,7 +124,6 @@ def test_what_a_model_of_the_hub_says_stands_in_the_line_of_its_pair(folder, mon
     stored = SimpleNamespace(
         head=SimpleNamespace(classes=class_names(), signals={}, consistency=None, foreign=None),
         names=("", "m"),
-        renamed={},
         how=params.data.answers,
         worth=None,
     )

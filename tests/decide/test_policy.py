@@ -57,7 +57,6 @@ def test_prices_by_hand():
     assert outcomes.cost[:, HUMAN] == pytest.approx([0.5 + 0.1 * 1.0, 0.5 + 0.25 * 4.0, 0.5])
     assert outcomes.error == pytest.approx(np.array([[1, 0, 0.1], [1, 1, 0.25], [0, 0, 0]]))
     assert outcomes.dearest == 4.0 + 0.5
-    assert Costs(1, 1, 3.0).error_matrix(2).tolist() == [[0, 3], [3, 0]]
 
 
 def test_decision_includes_its_lower_bound():

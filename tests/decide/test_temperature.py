@@ -13,11 +13,11 @@ from sklearn.frozen import FrozenEstimator
 from recorded import recorded_logits
 from verdict.decide.outcomes import readings
 from verdict.decide.temperature import (
-    Isotonic,
-    Platt,
     Temperature,
-    VectorScaling,
     _log_odds,
+    fit_isotonic,
+    fit_platt,
+    fit_vector_scaling,
     nll_curve,
     temperature_replicates,
 )
@@ -26,6 +26,13 @@ from verdict.stats.metrics import accuracy, ece, nll, nll_of_logits
 from verdict.stats.ranking import aurc
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Resampler
+
+
+def fit_temperature(logits, y_true):
+    return 1, Temperature.fit(logits, y_true).transform
+
+
+METHODS = [fit_temperature, fit_vector_scaling, fit_platt, fit_isotonic]
 
 
 class SavedScores(ClassifierMixin, BaseEstimator):
@@ -182,14 +189,14 @@ def test_what_a_reader_must_know_is_said(logits, y_true, said):
     assert fitted.temperature == 1 or logits is not FLAT
 
 
-@pytest.mark.parametrize("method", [Temperature, VectorScaling, Platt, Isotonic])
+@pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_logits_and_labels_is_refused(method):
     with pytest.raises(ValueError, match="got probabilities"):
-        method.fit(softmax(LOGITS), TRUE)
+        method(softmax(LOGITS), TRUE)
     with pytest.raises(ValueError, match="expected 211 labels"):
-        method.fit(LOGITS, TRUE[1:])
+        method(LOGITS, TRUE[1:])
     with pytest.raises(ValueError, match="cosines"):
-        method.fit(LOGITS / 100, TRUE)
+        method(LOGITS / 100, TRUE)
 
 
 @pytest.mark.parametrize("n_classes", [2, 60])
@@ -215,33 +222,36 @@ def test_scikit_learn_finds_the_same_temperature_but_doubles_a_binary_score():
 def test_vector_scaling_undoes_a_shift_that_temperature_cannot():
     logits, y_true = over_confident(2003, 3, 8)
     shifted = logits * [1.0, 2.0, 0.5] + [0.0, 3.0, -2.0]
-    one, several = Temperature.fit(shifted, y_true), VectorScaling.fit(shifted, y_true)
-    found = nll(several.transform(shifted), y_true)
+    one, several = Temperature.fit(shifted, y_true), fit_vector_scaling(shifted, y_true)
+    found = nll(several[1](shifted), y_true)
     assert found < one.nll_after - 0.05
     assert found == pytest.approx(nll_of_logits(logits / 2.5, y_true), abs=0.01)
-    assert several.scale * [1.0, 2.0, 0.5] == pytest.approx(np.full(3, 0.4), abs=0.06)
-    separable = VectorScaling.fit(logits, logits.argmax(axis=1))
-    assert np.isfinite(separable.scale).all()
+    # What one more of a class's logit does for it, compared with the next class.
+    odds = np.log(several[1](np.vstack([np.zeros(3), np.eye(3)])))
+    odds = odds - np.roll(odds, -1, axis=1)
+    assert (np.diag(odds[1:]) - odds[0]) * [1.0, 2.0, 0.5] == pytest.approx(np.full(3, 0.4), abs=0.06)
+    separable = fit_vector_scaling(logits, logits.argmax(axis=1))
+    assert np.isfinite(separable[1](logits)).all()
 
 
 def test_platt_matches_scikit_learn_for_two_classes():
     logits, y_true = over_confident(1009, 2, 9)
     score = logits[:, 1:] - logits[:, :1]
     theirs = scikit_learn(score, y_true, "sigmoid").predict_proba(score)
-    assert Platt.fit(logits, y_true).transform(logits) == pytest.approx(theirs, abs=1e-4)
+    assert fit_platt(logits, y_true)[1](logits) == pytest.approx(theirs, abs=1e-4)
 
 
 def test_isotonic_is_monotone():
     logits, y_true = over_confident(1009, 2, 10)
-    probs = Isotonic.fit(logits, y_true).transform(logits)
+    probs = fit_isotonic(logits, y_true)[1](logits)
     assert (np.diff(probs[np.argsort(softmax(logits)[:, 1]), 1]) >= -1e-12).all()
 
 
-@pytest.mark.parametrize("method", [Temperature, VectorScaling, Platt, Isotonic])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_lowers_the_error_of_new_rows(method):
     logits, y_true = over_confident(2003, 3, 13)
     new_logits, new_true = over_confident(2003, 3, 14)
-    probs = method.fit(logits, y_true).transform(new_logits)
+    probs = method(logits, y_true)[1](new_logits)
     assert probs.sum(axis=1) == pytest.approx(np.ones(2003))
     assert ece(probs, new_true) < 0.5 * ece(softmax(new_logits), new_true)
 

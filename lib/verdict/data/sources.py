@@ -51,15 +51,9 @@ def own_pairs(params: DataParams) -> dict[str, Any]:
     """What `csv_folder.read` is asked for the user's own pairs; FileNotFoundError names the parameter and where its
     file or folder was looked for.
     """
-    own = params.csv
-    return {
-        "table": paths.needed(own.table, "data.csv.table"),
-        "images": paths.needed(own.images, "data.csv.images", is_folder=True),
-        "fractions": own.fractions,
-        "seed": params.seed,
-        "allow_missing_images": own.allow_missing_images,
-        "labels": own.labels,
-    }
+    table = paths.needed(params.csv.table, "data.csv.table")
+    images = paths.needed(params.csv.images, "data.csv.images", is_folder=True)
+    return {**dict(params.csv), "table": table, "images": images, "seed": params.seed}
 
 
 def check_inputs(params: Params) -> None:

@@ -261,18 +261,16 @@ def keep_promise(first: Known, second: Known, promise: Promise, *, is_grouped: b
     delta = 1 - promise.confidence
     largest = max(np.bincount(part.coded[1]).max() for part in (first, second))
     order = np.argsort(hash_ids(list(second.coded[0])), kind="stable")
-    expected, p_values = [], []
+    tests = []
     for limit, answer in promise.limits:
         before = first.sums(steps, answer)
         after = [counts[order] for counts in second.sums(steps, answer)]
         if grouped:
-            tests = _grouped_tests(before, after, limit, delta, largest)
+            tests.append(_grouped_tests(before, after, limit, delta, largest))
         else:
-            tests = _row_tests(before, after, limit, scale=len(second) / len(first))
-        expected.append(tests[0])
-        p_values.append(tests[1])
-    p_value = np.max(p_values, axis=0)
-    start = int(np.argmin(np.max(expected, axis=0))) if len(steps) else 0
+            tests.append(_row_tests(before, after, limit, scale=len(second) / len(first)))
+    expected, p_value = (np.max(part, axis=0) for part in zip(*tests, strict=True))
+    start = int(np.argmin(expected)) if len(steps) else 0
     passes = np.logical_and.accumulate(p_value[start:] <= delta) if len(steps) else np.empty(0, bool)
     n_auto, n_wrong = (counts.sum(axis=0) for counts in second.sums(steps, None))
     columns = {"threshold": steps, "n_auto": n_auto, "n_wrong": n_wrong, "p_value": p_value}

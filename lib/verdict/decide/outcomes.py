@@ -201,22 +201,6 @@ def _compared(name: str, test: Case, taken: np.ndarray, of_policy: np.ndarray, d
     return {"policy": name, **estimates, **{branch.text: float(shares[branch]) for branch in Decision}}
 
 
-@dataclass(frozen=True)
-class BeliefCost:
-    """The cost of tuning thresholds for people who differ from what is believed of them.
-
-    `believed`: tuned for people as they are believed to be; `promised`: its cost on test if the belief were true;
-    `delivered`: its cost on test with real people; `informed`: there, the cost of the policy that is tuned for people
-    as they are; `regret`: delivered - informed, paired.
-    """
-
-    believed: Policy
-    promised: Interval
-    delivered: Interval
-    informed: Interval
-    regret: Interval
-
-
 def cost_of_belief(
     calib: Case,
     test: Case,
@@ -225,8 +209,12 @@ def cost_of_belief(
     is_assumed: bool = True,
     tau_critical: Floors = None,
     draws: Resampler,
-) -> BeliefCost:
+) -> tuple[Policy, dict[str, Interval]]:
     """Tune for people as they are believed to be, let real ones answer, and compare with having known.
+
+    Returns the policy that is tuned for people as they are believed to be, and its cost on test if the belief were true
+    ("promised") and with real people ("delivered"), and what more that is than the cost of the policy that is tuned for
+    people as they are ("regret", paired).
 
     `calib`, `test`: with the outcomes of real people; `believed`: of the same pairs with such people, on calib and on
     test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
@@ -239,13 +227,13 @@ def cost_of_belief(
     trusting, real = believed_calib.tune(tau_critical), calib.tune(tau_critical)
     by_belief, by_knowledge = test.decide(trusting), test.decide(real)
     promised, _ = believed_test.means(by_belief, draws)
-    delivered, informed = (test.means(decision, draws)[0] for decision in (by_belief, by_knowledge))
+    delivered, _ = test.means(by_belief, draws)
     gap = realised(test.outcomes.cost, by_belief) - realised(test.outcomes.cost, by_knowledge)
     regret = draws.mean(gap, span=(-test.outcomes.dearest, test.outcomes.dearest))
     if trusting == real:
         # One policy: that it costs what it costs is no estimate.
         regret = Interval(0.0)
-    return BeliefCost(trusting, promised, delivered, informed, regret)
+    return trusting, {"promised": promised, "delivered": delivered, "regret": regret}
 
 
 def _shares(decision: np.ndarray) -> np.ndarray:

@@ -63,10 +63,6 @@ class Costs:
     clarify: float
     error: float | Sequence[float] = 1.0
 
-    def error_matrix(self, n_classes: int) -> np.ndarray:
-        """Cost of each (true class, answer), (K, K)."""
-        return np.broadcast_to(self.error, (n_classes,))[:, None] * (1.0 - np.eye(n_classes))
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -86,9 +82,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:
-            raise ValueError(
-                f"expected 0 <= t_clarify <= t_auto <= 1 (or ABOVE_ALL), got {self.t_clarify} and {self.t_auto}"
-            )
+            raise ValueError(f"expected 0 <= t_clarify <= t_auto <= ABOVE_ALL, got {self.t_clarify} and {self.t_auto}")
         own = self.tau_critical if isinstance(self.tau_critical, Mapping) else {"tau_critical": self.tau_critical}
         for name, tau in {**own, "tau_pair": self.tau_pair, "tau_batch": self.tau_batch}.items():
             if tau is not None and not 0 <= tau <= 1:
@@ -175,7 +169,8 @@ def price_outcomes(
     `Human.distribution` the cost is exact in expectation over the people.
     """
     rows = np.arange(len(y_true))
-    error_costs = costs.error_matrix(n_classes)
+    # Of each (true class, answer), (K, K).
+    error_costs = np.broadcast_to(costs.error, (n_classes,))[:, None] * (1.0 - np.eye(n_classes))
     cost, error = [], []
     for answers, fee in ((model, 0.0), (clarified, costs.clarify), (human, costs.human)):
         probs = answers if answers.ndim == 2 else np.eye(n_classes)[answers]

@@ -7,8 +7,8 @@ Temperature changes no answer; the others may.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,101 +108,79 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
     return np.where(coarse_slopes.any(axis=1), temperatures, 1.0)
 
 
-@dataclass(frozen=True)
-class VectorScaling:
-    """A scale and a shift for each class: p = softmax(scale * logits + shift).
+# Number of parameters, and calibrated probabilities (n, n_classes) of logits.
+Reference = tuple[int, Callable[[ArrayLike], np.ndarray]]
 
-    Guo et al. (2017), section 4.2.
+
+def fit_vector_scaling(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+    """A scale and a shift for each class, p = softmax(scale * logits + shift), by L-BFGS on the NLL from the fitted
+    temperature on, which it therefore never does worse than. Guo et al. (2017), section 4.2.
     """
+    logits, y_true = _checked(logits, y_true)
+    unit = Temperature.fit(logits, y_true, allow_small=True).temperature
+    scaled, n_classes = logits / unit, logits.shape[1]
+    start = np.concatenate([np.ones(n_classes), np.zeros(n_classes)])
+    true = np.arange(len(scaled)), y_true
 
-    scale: np.ndarray
-    shift: np.ndarray
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        # In place: with a thousand classes most of the time goes into making room for copies.
+        error = scaled * parameters[:n_classes] + parameters[n_classes:]
+        error -= error.max(axis=1, keepdims=True)
+        true_logit = error[true]
+        np.exp(error, out=error)
+        total = error.sum(axis=1)
+        error /= total[:, None] * len(error)
+        error[true] -= 1 / len(error)
+        gradient = np.concatenate([np.einsum("ij,ij->j", error, scaled), error.sum(axis=0)])
+        moved = parameters - start
+        value = float((np.log(total) - true_logit).mean() + RIDGE * (moved**2).sum())
+        return value, gradient + 2 * RIDGE * moved
 
-    @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> VectorScaling:
-        """Minimise the NLL by L-BFGS from the fitted temperature on, which it therefore never does worse than."""
-        logits, y_true = _checked(logits, y_true)
-        unit = Temperature.fit(logits, y_true, allow_small=True).temperature
-        scaled, n_classes = logits / unit, logits.shape[1]
-        start = np.concatenate([np.ones(n_classes), np.zeros(n_classes)])
-        true = np.arange(len(scaled)), y_true
-
-        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-            # In place: with a thousand classes most of the time goes into making room for copies.
-            error = scaled * parameters[:n_classes] + parameters[n_classes:]
-            error -= error.max(axis=1, keepdims=True)
-            true_logit = error[true]
-            np.exp(error, out=error)
-            total = error.sum(axis=1)
-            error /= total[:, None] * len(error)
-            error[true] -= 1 / len(error)
-            gradient = np.concatenate([np.einsum("ij,ij->j", error, scaled), error.sum(axis=0)])
-            moved = parameters - start
-            value = float((np.log(total) - true_logit).mean() + RIDGE * (moved**2).sum())
-            return value, gradient + 2 * RIDGE * moved
-
-        found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-        best = found.x if found.fun <= loss(start)[0] else start
-        return cls(best[:n_classes] / unit, best[n_classes:] - best[n_classes:].mean())
-
-    def transform(self, logits: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities (n, n_classes)."""
-        return softmax(np.asarray(logits, dtype=np.float64) * self.scale + self.shift)
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
+    best = found.x if found.fun <= loss(start)[0] else start
+    scale, shift = best[:n_classes] / unit, best[n_classes:] - best[n_classes:].mean()
+    return 2 * n_classes, lambda new: softmax(np.asarray(new, dtype=np.float64) * scale + shift)
 
 
-@dataclass(frozen=True)
-class Platt:
-    """A sigmoid of each class's log odds, one class against the rest, rows scaled to sum to 1.
+def fit_platt(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+    """A sigmoid of each class's log odds, one class against the rest, rows scaled to sum to 1, by maximum likelihood.
 
     Platt (1999), Probabilistic outputs for support vector machines, section 2.1, with the targets of section 2.2.
     """
+    logits, y_true = _checked(logits, y_true)
+    odds = _log_odds(logits)
+    slope, shift = np.array([_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]).T
 
-    slope: np.ndarray
-    shift: np.ndarray
-
-    @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Platt:
-        """Fit one sigmoid a class by maximum likelihood with smoothed targets."""
-        logits, y_true = _checked(logits, y_true)
-        odds = _log_odds(logits)
-        fits = [_fit_sigmoid(odds[:, k], y_true == k) for k in range(logits.shape[1])]
-        return cls(*np.array(fits).T)
-
-    def transform(self, logits: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities (n, n_classes)."""
-        margin = _log_odds(np.asarray(logits, dtype=np.float64)) * self.slope + self.shift
+    def transform(new: ArrayLike) -> np.ndarray:
+        margin = _log_odds(np.asarray(new, dtype=np.float64)) * slope + shift
         return _normalised(np.exp(-np.logaddexp(0, -margin)))
 
+    return 2 * logits.shape[1], transform
 
-@dataclass(frozen=True)
-class Isotonic:
-    """A monotone step function of each class's probability, one class against the rest, rows scaled to sum to 1.
+
+def fit_isotonic(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+    """A monotone step function of each class's probability, one class against the rest, rows scaled to sum to 1, by
+    least squares.
 
     A row that every class's function sends to 0 becomes uniform. Probabilities of exactly 0 occur, so that the NLL on
     other rows may be infinite.
 
     Zadrozny and Elkan (2002), Transforming classifier scores into accurate multiclass probability estimates.
     """
+    # Importing it takes a second, for which whoever renders pages need not wait.
+    from sklearn.isotonic import IsotonicRegression
 
-    by_class: tuple[Any, ...]
+    logits, y_true = _checked(logits, y_true)
+    fits = [
+        IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)
+        for k, column in enumerate(softmax(logits).T)
+    ]
 
-    @classmethod
-    def fit(cls, logits: ArrayLike, y_true: ArrayLike) -> Isotonic:
-        """Fit one monotone function a class by least squares."""
-        # Importing it takes a second, for which whoever renders pages need not wait.
-        from sklearn.isotonic import IsotonicRegression
+    def transform(new: ArrayLike) -> np.ndarray:
+        columns = zip(fits, softmax(new).T, strict=True)
+        return _normalised(np.column_stack([fit.predict(column) for fit, column in columns]))
 
-        logits, y_true = _checked(logits, y_true)
-        fits = [
-            IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(column, y_true == k)
-            for k, column in enumerate(softmax(logits).T)
-        ]
-        return cls(tuple(fits))
-
-    def transform(self, logits: ArrayLike) -> np.ndarray:
-        """Calibrated probabilities (n, n_classes)."""
-        probs = softmax(logits)
-        return _normalised(np.column_stack([fit.predict(probs[:, k]) for k, fit in enumerate(self.by_class)]))
+    return sum(len(fit.X_thresholds_) for fit in fits), transform
 
 
 def _checked(logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, POINTS, SETTING, named
 from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile, conformal_rank, coverage_by, lac_scores
-from verdict.decide.temperature import LOG_T_BOUND, Isotonic, Platt, Temperature, VectorScaling, nll_curve
+from verdict.decide.temperature import LOG_T_BOUND, Temperature, fit_isotonic, fit_platt, fit_vector_scaling, nll_curve
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about
@@ -176,14 +176,12 @@ def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[
 def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
     """Other calibrators, fitted on the same rows: number of parameters, accuracy, NLL and ECE on a split."""
     logits, y_fit = logits_of(study.rows), study.rows["y_true"].to_numpy()
-    n_classes = logits.shape[1]
-    isotonic = Isotonic.fit(logits, y_fit)
     methods = {
         "none (T = 1)": (0, softmax),
         "temperature": (1, study.fitted.transform),
-        "vector scaling": (2 * n_classes, VectorScaling.fit(logits, y_fit).transform),
-        "Platt": (2 * n_classes, Platt.fit(logits, y_fit).transform),
-        "isotonic": (sum(len(fit.X_thresholds_) for fit in isotonic.by_class), isotonic.transform),
+        "vector scaling": fit_vector_scaling(logits, y_fit),
+        "Platt": fit_platt(logits, y_fit),
+        "isotonic": fit_isotonic(logits, y_fit),
     }
     y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []

@@ -152,15 +152,14 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         )
         # Recorded people stay what they are; all beliefs about them are assumptions, as simulated people are.
         is_assumed = name != REAL or people.is_simulated
-        found = cost_of_belief(
+        believed, costs = cost_of_belief(
             study.calib, study.test, believed=outcomes, is_assumed=is_assumed, tau_critical=tau, draws=study.draws
         )
-        costs = {column: getattr(found, column) for column in ("promised", "delivered", "regret")}
         for column, cost in costs.items() if name == PERFECT else ():
             short = column if column == "regret" else f"cost_{column}"
             number = stored_number(cost, study.draws, n=len(test), split=test.split, unit="min")
             stage.numbers[f"policy.test.{short}"] = number
-        thresholds = {"threshold to act alone": found.believed.t_auto, "threshold to ask": found.believed.t_clarify}
+        thresholds = {"threshold to act alone": believed.t_auto, "threshold to ask": believed.t_clarify}
         rows.append({"a person is believed": name, **thresholds} | bounded(costs))
     return pd.DataFrame(rows)
 

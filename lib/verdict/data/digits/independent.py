@@ -37,6 +37,9 @@ def _rows(name: str) -> tuple[dict[str, str], ...]:
 # Ten scenes written out, four cells to a row: colour initial and digit. Written out rather than drawn from a seed,
 # because the hand-written labels must outlive changes of NumPy's random streams.
 HAND_SCENES = tuple(row["scene"] for row in _rows("independent_scenes.csv"))
+# image (from 1, of `HAND_SCENES`), hypothesis, label, family, check: a sentence of the grammar, or several joined by
+# " & ", that is true of the scene exactly if the hypothesis is, "" if there is none.
+HAND_ROWS = _rows("independent_hand.csv")
 # Fewer digits than a scene can hold: counting up to eight takes longer to learn than a laptop's minutes.
 N_DIGITS = (2, 6)
 
@@ -125,18 +128,9 @@ def printed_scenes(n: int, *, rng: np.random.Generator) -> list[Scene]:
     return draw_scenes(n, glyphs, rng=rng, sample_digits=glyphs % 10, n_digits=N_DIGITS)
 
 
-@cache
-def hand_rows() -> tuple[dict[str, str], ...]:
-    """Rows of the hand-written file: image (from 1, of `HAND_SCENES`), hypothesis, label, family, check: a sentence of
-    the grammar, or several joined by " & ", that is true of the scene exactly if the hypothesis is, "" if there is
-    none.
-    """
-    return _rows("independent_hand.csv")
-
-
 def hand_written() -> tuple[pd.DataFrame, np.ndarray]:
     """The hand-written pairs and their ten images, the same in every build; columns as from `couples.coupled_pairs`."""
-    rows = pd.DataFrame(hand_rows())
+    rows = pd.DataFrame(HAND_ROWS)
     table = rows.assign(scene=rows["image"].astype(int) - 1, form=rows["family"] + "/hand")
     table = table[["scene", "hypothesis", "label", "family", "form"]]
     scenes = [read_scene(text) for text in HAND_SCENES]
@@ -145,7 +139,7 @@ def hand_written() -> tuple[pd.DataFrame, np.ndarray]:
 
 def sentences() -> list[str]:
     """Every sentence that the two independent sets may hold."""
-    return [*(statement.text for statement in paraphrases()), *(row["hypothesis"] for row in hand_rows())]
+    return [*(statement.text for statement in paraphrases()), *(row["hypothesis"] for row in HAND_ROWS)]
 
 
 INDEPENDENT_WORDS = tuple(grammar.words_of(sentences()))

@@ -10,19 +10,9 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import pandas as pd
 
-from verdict.data.nlvr.scenes import (
-    BOX_PX,
-    COLOUR_NAMES,
-    N_BOXES,
-    SHAPES,
-    WALLS,
-    Item,
-    Scene,
-    is_tower_scene,
-    item_table,
-)
+from verdict.data.nlvr import scenes as of_corpus
+from verdict.data.nlvr.scenes import BOX_PX, COLOUR_NAMES, N_BOXES, SHAPES, WALLS, Item, Scene
 
 STRIDE_PX = 150
 PALETTE = {"yellow": (255, 255, 0), "black": (0, 0, 0), "blue": (0, 153, 255)}
@@ -150,7 +140,7 @@ def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: i
     same by size. `walls` (4, 0 or 1): whether one of them touches the left, right, upper, lower wall. `box` (see
     `box_facts`): 0 between the boxes.
     """
-    found, width = item_table(scenes), width_px(len(scenes[0]))
+    found, width = of_corpus.item_table(scenes), width_px(len(scenes[0]))
     down, across = size[0] // patch_px, size[1] // patch_px
     centre_x, centre_y = found["x"] + found["size"] / 2, found["y"] + found["size"] / 2
     column = ((found["box"] * STRIDE_PX + centre_x) * across / width).astype(np.int64)
@@ -176,20 +166,13 @@ def box_facts(scenes: Sequence[Scene]) -> np.ndarray:
     shape (3); items at the lower wall by colour (3); items at no wall by colour (3); colours present (1), shapes
     present (1); of a tower the colours from base to top (4) and of its top (1), 0 for none.
     """
-    items, n_boxes = item_table(scenes), len(scenes[0])
-
-    def count(chosen: pd.DataFrame) -> np.ndarray:
-        """Items by scene, box, colour and shape, int64 (n, n_boxes, 3, 3)."""
-        counts = np.zeros((len(scenes), n_boxes, len(COLOUR_NAMES), len(SHAPES)), dtype=np.int64)
-        np.add.at(counts, tuple(chosen[["scene", "box", "colour", "shape"]].to_numpy().T), 1)
-        return counts
-
-    kinds, at_wall = count(items), count(items[items[list(WALLS)].any(axis=1)])
-    at_bottom = count(items[items["lower"]])
+    items, n_boxes = of_corpus.item_table(scenes), len(scenes[0])
+    chosen = (items, items[items[list(WALLS)].any(axis=1)], items[items["lower"]])
+    kinds, at_wall, at_bottom = (of_corpus.count_items(some, len(scenes), n_boxes) for some in chosen)
     colour, shape = kinds.sum(axis=3), kinds.sum(axis=2)
     stacks = np.zeros((len(scenes), n_boxes, MAX_BLOCKS + 1), dtype=np.int64)
     for s, scene in enumerate(scenes):
-        if is_tower_scene(scene):
+        if of_corpus.is_tower_scene(scene):
             for b, box in enumerate(scene):
                 blocks = [COLOUR_NAMES.index(i.colour) + 1 for i in sorted(box, key=lambda i: -i.y)][:MAX_BLOCKS]
                 stacks[s, b, : len(blocks)], stacks[s, b, -1] = blocks, blocks[-1] if blocks else 0

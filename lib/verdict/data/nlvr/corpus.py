@@ -88,10 +88,8 @@ def locate_corpus(*, url: str, sha256: str) -> Path:
     local = paths.local_data("nlvr")
     if local is None:
         if not sha256:
-            raise ValueError(
-                "the NLVR corpus is not here: set VERDICT_DATA to a folder that holds it as nlvr/, "
-                "or give the sha256 of its archive in data.nlvr.sha256"
-            )
+            way = "set VERDICT_DATA to a folder that holds it as nlvr/"
+            raise ValueError(f"the NLVR corpus is not here: {way}, or give its archive's sha256 in data.nlvr.sha256")
         local = paths.download_cache() / f"nlvr-{sha256[:16]}"
         if not local.is_dir():
             archive = download(url, sha256=sha256, path=local.with_suffix(".zip"))

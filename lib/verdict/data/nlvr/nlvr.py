@@ -12,7 +12,7 @@ from verdict.base.files.images import read_image, resize, write_array_store
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
 from verdict.base.params import NlvrParams
 from verdict.data.nlvr.boxes import draw_scenes, render_scenes
-from verdict.data.nlvr.corpus import family_of, load_corpus, locate_corpus
+from verdict.data.nlvr.corpus import FILES, family_of, load_corpus, locate_corpus
 from verdict.data.nlvr.proxy import draw_coupled, list_statements, normalise
 from verdict.data.nlvr.scenes import Scene, SceneTable, is_tower_scene
 from verdict.data.pairs import VOTE_COLUMNS, Dataset, check_pairs, with_pair_ids
@@ -67,8 +67,10 @@ def _scene_key(scene: Scene) -> str:
 def _assign(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd.DataFrame:
     """The examples with their group, split and use; an empty split means that one is left out."""
     rows = rows.assign(sentence=rows["hypothesis"].map(normalise), scene_key=rows["scene"].map(_scene_key), split="")
-    rows["has_shared_sentence"] = _is_shared(rows, "sentence")
-    rows["has_shared_scene"] = _is_shared(rows, "scene_key")
+    # Whether an example's sentence or scene is also in a file that evaluates later.
+    rank = rows["file"].map({name: k for k, name in enumerate(FILES)})
+    rows["has_shared_sentence"] = rank.groupby(rows["sentence"]).transform("max") > rank
+    rows["has_shared_scene"] = rank.groupby(rows["scene_key"]).transform("max") > rank
     rows["is_left_out"] = rows["has_shared_sentence"] | rows["has_shared_scene"]
     within = [rows["file"] + "\x1f" + rows[key] for key in ("sentence", "scene_key")]
     rows["group_id"] = merge_groups(rows["raw_group"], *within)
@@ -81,15 +83,6 @@ def _assign(rows: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> pd
         chosen = ~rows["is_left_out"] & (rows["file"] == name)
         rows.loc[chosen, "split"] = split_groups(rows.loc[chosen, "group_id"], shares, seed)
     return rows
-
-
-def _is_shared(rows: pd.DataFrame, column: str) -> pd.Series:
-    """Whether an example's sentence or scene is also in a file that evaluates later."""
-    shared = pd.Series(False, index=rows.index)
-    for name, later in (("dev", ["test"]), ("train", ["dev", "test"])):
-        others = rows[rows["file"].isin(later)]
-        shared |= (rows["file"] == name) & rows[column].isin(others[column])
-    return shared
 
 
 def _table(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,6 @@ one pixel apart.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,15 +74,22 @@ def item_table(scenes: Sequence[Scene]) -> pd.DataFrame:
     return items.assign(**dict(zip(WALLS, touched, strict=True)))
 
 
+def count_items(items: pd.DataFrame, n_scenes: int, n_boxes: int = N_BOXES) -> np.ndarray:
+    """Items of an `item_table` by scene, box, colour and shape, int64 (n_scenes, n_boxes, 3, 3)."""
+    counts = np.zeros((n_scenes, n_boxes, len(COLOUR_NAMES), len(SHAPES)), dtype=np.int64)
+    np.add.at(counts, tuple(items[["scene", "box", "colour", "shape"]].to_numpy().T), 1)
+    return counts
+
+
 @dataclass(frozen=True)
 class SceneTable:
     """Counts and stacks of many scenes, from which truths are computed at once.
 
-    Counts (n_scenes, 3) are of items per box by (colour, shape, place); an empty word matches all. Stacks are the
+    Counts (n_scenes, 3, 3, 3) are of items by box, colour and shape, at each place ("": anywhere). Stacks are the
     colours of each box's items from bottom to top; meaningful for towers.
     """
 
-    counts: Mapping[tuple[str, str, str], np.ndarray]
+    counts: Mapping[str, np.ndarray]
     stacks: list[list[tuple[str, ...]]]
     is_tower: np.ndarray
 
@@ -94,21 +100,15 @@ class SceneTable:
         beside, level = items["left"] | items["right"], items["upper"] | items["lower"]
         at = {"": beside | True, "edge": beside | level, "free": ~(beside | level), "bottom": items["lower"]}
         at |= {"right": items["right"], "corner": beside & level}
-        counts = {}
-        for colour, shape, place in itertools.product(("", *COLOUR_NAMES), ("", *SHAPES), at):
-            chosen = at[place]
-            if colour:
-                chosen = chosen & (items["colour"] == COLOUR_NAMES.index(colour))
-            if shape:
-                chosen = chosen & (items["shape"] == SHAPES.index(shape))
-            counts[colour, shape, place] = np.zeros((len(scenes), N_BOXES), dtype=np.int64)
-            np.add.at(counts[colour, shape, place], tuple(items.loc[chosen, ["scene", "box"]].to_numpy().T), 1)
+        counts = {place: count_items(items[chosen], len(scenes)) for place, chosen in at.items()}
         stacks = [[tuple(i.colour for i in sorted(box, key=lambda i: -i.y)) for box in scene] for scene in scenes]
         return cls(counts, stacks, np.array([is_tower_scene(scene) for scene in scenes], dtype=bool))
 
     def per_box(self, colour: str = "", shape: str = "", place: str = "") -> np.ndarray:
-        """Items per box, int (n_scenes, 3)."""
-        return self.counts[(colour, shape, place)]
+        """Items per box, int (n_scenes, 3); an empty word matches all."""
+        colours = [COLOUR_NAMES.index(colour)] if colour else slice(None)
+        shapes = [SHAPES.index(shape)] if shape else slice(None)
+        return self.counts[place][:, :, colours][..., shapes].sum(axis=(2, 3))
 
     def n_towers(self, holds: Callable[[tuple[str, ...]], bool]) -> np.ndarray:
         """How many boxes of each scene satisfy a predicate of a stack, int (n_scenes,)."""

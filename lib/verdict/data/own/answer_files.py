@@ -154,10 +154,8 @@ def _refuse_other_scales(form: Form, values: np.ndarray, how: How) -> None:
         raise ValueError(f"expected logits, got probabilities: {answers.PROBS_AS_LOGITS}")
     total = values.sum(axis=1)
     if values.min() >= 0 and np.abs(total - 1).max() > 1e-5 and np.ptp(total) <= 0.05 * total.mean():
-        raise ValueError(
-            f"expected logits, got rows that are not negative and all sum to about {total.mean():.4g}: these are "
-            "shares or rounded probabilities; call them probs"
-        )
+        what = f"rows that are not negative and all sum to about {total.mean():.4g}"
+        raise ValueError(f"expected logits, got {what}: these are shares or rounded probabilities; call them probs")
     logits = check_logits(values, allow_small=how.allow_small)
     if not how.allow_small and logits.any(axis=0).all() and np.abs(logits).max() <= 1:
         raise ValueError(f"expected logits, {looks_small(logits)}; set allow_small if they are logits")

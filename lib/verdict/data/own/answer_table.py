@@ -104,8 +104,11 @@ def _rows(
     if counts is None and "human" in rows:
         counts = _named_by_one(rows, classes, table.path)
     if counts is not None:
-        votes = _checked(counts, rows, y_true, table.path)
-        rows = pd.concat([rows, pd.DataFrame(votes, rows.index, vote_columns(classes))], axis=1)
+        asked = ~np.isnan(counts).all(axis=1)
+        places = rows["place"][asked].tolist()
+        with naming(table.path):
+            counts[asked] = recorded.check_counts(counts[asked], y_true[asked], len(classes), places.__getitem__)
+        rows = pd.concat([rows, pd.DataFrame(counts, rows.index, vote_columns(classes))], axis=1)
     return _identified(rows, table.path, called)
 
 
@@ -157,15 +160,6 @@ def _named_by_one(rows: pd.DataFrame, classes: Sequence[str], path: Path) -> np.
     return of_class[words.map(ids).fillna(-1).astype(int)]
 
 
-def _checked(counts: np.ndarray, rows: pd.DataFrame, y_true: np.ndarray, path: Path) -> np.ndarray:
-    """People's answers, (n, K), refused where they are none."""
-    asked = ~np.isnan(counts).all(axis=1)
-    places = rows["place"][asked].tolist()
-    with naming(path):
-        counts[asked] = recorded.check_counts(counts[asked], y_true[asked], counts.shape[1], places.__getitem__)
-    return counts
-
-
 def _identified(rows: pd.DataFrame, path: Path, called: Mapping[str, str]) -> pd.DataFrame:
     """The rows with hypothesis (of a question, that and the answer that it is about), pair_id and image_id."""
     if "hypothesis" not in rows and "question" in rows:
@@ -198,10 +192,8 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
     if "" in there:
         raise ValueError(f"{path}, {rows['place'][rows['model'] == ''].iloc[0]}, column 'model': is empty")
     if (len(there) > 1 and not models) or set(models) - set(there):
-        raise ValueError(
-            f"{path}: the column model names {listed(there)}; name those that are wanted in data.answers.models, first "
-            f"the one that is judged, got {list(models)}"
-        )
+        wanted = f"name those that are wanted in data.answers.models, first the one that is judged, got {list(models)}"
+        raise ValueError(f"{path}: the column model names {listed(there)}; {wanted}")
     parts = [rows[rows["model"] == model] for model in models] or [rows]
     first = parts[0].set_index("pair_id")
     for part in parts:

@@ -145,10 +145,9 @@ def find_form(names: Sequence[str], classes: Sequence[str], *, kind: str = "", s
     if kind and kind not in found:
         raise ValueError(f"no column says {kind}; found {listed(list(names))}, which say {list(found) or 'nothing'}")
     if not found:
-        raise ValueError(
-            f"no column says what the model said: found {listed(list(names))}; give logit_<class>, logprob_<class>, "
-            "prob_<class>, count_<class>, top_logprobs, samples or model_answer, or name them in the parameters"
-        )
+        ways = "logit_<class>, logprob_<class>, prob_<class>, count_<class>, top_logprobs, samples or model_answer"
+        what = f"no column says what the model said: found {listed(names)}"
+        raise ValueError(f"{what}; give {ways}, or name them in the parameters")
     form = kind or next(iter(found))
     total = next((keys[key] for key in TOTAL if key in keys), "") if form == SAMPLES and "" in found[form] else ""
     if form == SAMPLES and "" in found[form] and not total:

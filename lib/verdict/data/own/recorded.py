@@ -70,21 +70,14 @@ class RecordedSet:
         return bool((self.predictions["group_id"] != self.predictions["pair_id"]).any())
 
 
-def locate(params: RecordedParams) -> dict[str, Path]:
-    """The files that the parameters name, by parameter; FileNotFoundError says which is not there, where it was
-    looked for and what to give.
-    """
-    named = {name: wanted for name in (*SPLIT_OF, HUMAN) if (wanted := getattr(params, name))}
-    return {name: paths.needed(wanted, f"data.recorded.{name}", hint=HOW) for name, wanted in named.items()}
-
-
 def build(params: RecordedParams, *, seed: int) -> RecordedSet:
     """Read every file of the parameters and put them into tables; see `read_file` and `read_counts` for what is
-    refused. The seed is that of the division of test into tuning and reporting, needed where people's answers are
-    known there only.
+    refused, and FileNotFoundError says which is not there. The seed is that of the division of test into tuning and
+    reporting, needed where people's answers are known there only.
     """
-    found = locate(params)
-    parts, files, counts = {}, [], None
+    named = {name: wanted for name in (*SPLIT_OF, HUMAN) if (wanted := getattr(params, name))}
+    found = {name: paths.needed(wanted, f"data.recorded.{name}", hint=HOW) for name, wanted in named.items()}
+    parts, files = {}, []
     for name in SPLIT_OF:
         if name in found:
             parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)

@@ -47,10 +47,9 @@ def locate(shards: Sequence[ShardParams]) -> tuple[Path, dict[str, list[Path]]]:
     root, found = paths.local_data(FOLDER), {TRAIN: [], VALIDATION: []}
     if root is None:
         if not shards or not all(shard.sha256 for shard in shards):
-            raise ValueError(
-                f"the SNLI-VE corpus is not here: set VERDICT_DATA to a folder that holds it as {FOLDER}/, or give "
-                "split, url and sha256 of every shard in data.snli_ve.shards"
-            )
+            way = f"set VERDICT_DATA to a folder that holds it as {FOLDER}/"
+            other = "give split, url and sha256 of every shard in data.snli_ve.shards"
+            raise ValueError(f"the SNLI-VE corpus is not here: {way}, or {other}")
         root = paths.download_cache() / FOLDER
         for shard in shards:
             path = root / f"{shard.split}-{shard.sha256[:16]}.parquet"

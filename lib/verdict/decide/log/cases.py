@@ -77,7 +77,8 @@ class _Line:
             given = OBJECT.validate_json(raw.removeprefix(BOM_UTF8))
         except ValueError as error:
             raise ValueError(f"{place}: {reason(error)}") from None
-        return cls(place, {stored.renamed.get(name, name): value for name, value in given.items()}, stored.how.columns)
+        known = {own: known for known, own in stored.how.columns.items()}
+        return cls(place, {known.get(name, name): value for name, value in given.items()}, stored.how.columns)
 
     def fault(self, name: str, what: str) -> ValueError:
         return ValueError(f"{self.place}, column {self.called.get(name, name)!r}: {what}")

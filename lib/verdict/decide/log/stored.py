@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +41,6 @@ class Stored:
     distances: np.ndarray | None
     how: AnswersParams
     worth: np.ndarray | None = None
-
-    @cached_property
-    def renamed(self) -> dict[str, str]:
-        """The known name of each column, by its name in the profile's tables."""
-        return {own: known for known, own in self.how.columns.items()}
 
 
 def load_stored(profile: str) -> Stored:
