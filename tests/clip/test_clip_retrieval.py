@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.clip.robustness.retrieval import equivalent_pairs, first_ranks, retrieval_table
+from verdict.clip.robustness.tasks_study import equivalent_pairs, first_ranks, retrieval_table
 from verdict.stats.uncertainty import Resampler
 
 # Image 0 owns texts 0 and 1, image 1 owns text 2, image 2 owns text 3.
