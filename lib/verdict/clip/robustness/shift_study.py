@@ -29,7 +29,10 @@ from verdict.stats.uncertainty import NOTHING, Resampler, Weights, bounded, holm
 from verdict.stats.weighted import ratio, totals, weighted_mean
 from verdict.workflow.stage import Stage
 
+NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
+TEST_SPLIT = "the test split"
 KEPT = 0.95
+_REACH, _POINTS = 2.5, 161
 
 
 def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -105,9 +108,6 @@ def detection_table(
     return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
 
 
-_REACH, _POINTS = 2.5, 161
-
-
 # Logits (n, n_classes), true classes (n,) and the resampler of the images of one condition.
 Condition = tuple[np.ndarray, np.ndarray, Resampler]
 
@@ -163,10 +163,6 @@ def _measured(logits: np.ndarray, y_true: np.ndarray, temperature: float, weight
     found["nll_change"] = found["nll"] - found["nll_before"]
     found["regret"], found["oracle"] = regret(logits, y_true, temperature, weights)
     return found
-
-
-NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
-TEST_SPLIT = "the test split"
 
 
 def unknowns(bench: Bench) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -25,6 +25,13 @@ from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Resampler, bounded
 
 CUTS = (1, 5, 10)
+MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
+    "turned by 15°": {"degrees": 15.0},
+    "turned by 90°": {"degrees": 90.0},
+    "nearer": {"scale": 1.3},
+    "tilted": {"tilt": 0.5},
+    "moved": {"shift": (0.125, -0.083)},
+}
 
 
 def equivalent_pairs(relevant: np.ndarray, captions: Sequence[str]) -> np.ndarray:
@@ -38,10 +45,8 @@ def first_ranks(similarity: np.ndarray, relevant: np.ndarray) -> np.ndarray:
 
     Every query has something relevant. For captions as queries pass the transposed arrays.
     """
-    best = np.where(relevant, similarity, -np.inf).argmax(axis=1)
-    value = similarity[np.arange(len(best)), best][:, None]
-    is_before = (similarity == value) & (np.arange(similarity.shape[1]) < best[:, None])
-    return 1 + (similarity > value).sum(axis=1) + is_before.sum(axis=1)
+    order = np.argsort(-similarity, axis=1, kind="stable")
+    return 1 + np.take_along_axis(relevant, order, axis=1).argmax(axis=1)
 
 
 def retrieval_table(
@@ -64,15 +69,6 @@ def retrieval_table(
                 curve = [(k, one.value, one.low, one.high) for k, one in recalls]
                 curves[counted] = pd.DataFrame(curve, columns=["k", "recall", "low", "high"])
     return pd.DataFrame(rows), curves
-
-
-MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
-    "turned by 15°": {"degrees": 15.0},
-    "turned by 90°": {"degrees": 90.0},
-    "nearer": {"scale": 1.3},
-    "tilted": {"tilt": 0.5},
-    "moved": {"shift": (0.125, -0.083)},
-}
 
 
 def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -103,7 +99,7 @@ def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarr
 def found_captions(
     bench: Bench, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
+    """R@k in both directions, and the curves of image to caption over k."""
     options = {"resampler": bench.stage.resampler(groups), "n_points": min(50, len(groups))}
     table, curves = retrieval_table(similarity, counted, **options)
     for _, row in table[table["query"] == "image"].iterrows():
