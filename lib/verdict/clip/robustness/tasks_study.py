@@ -18,7 +18,8 @@ from verdict.base.artifacts import write_text
 from verdict.base.numbers import EXACT
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.words import clean, prompt
-from verdict.clip.robustness import assistant, points
+from verdict.clip.robustness import assistant
+from verdict.clip.robustness.changed import homography, project, warped
 from verdict.clip.robustness.corruptions import IN_DEPTH, SEVERITIES, as_unit, corrupt, standing_depth
 from verdict.clip.robustness.robustness_study import Bench
 from verdict.stats.scores import top_class
@@ -71,6 +72,40 @@ def retrieval_table(
     return pd.DataFrame(rows), curves
 
 
+def correspondences(
+    first: np.ndarray, second: np.ndarray, matrix: np.ndarray, px: int, is_keypoint: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
+
+    `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
+    whose true place lies inside the second view. Of each its image (n_points,); how far the patch that is most alike
+    lies from the true place, middle to point, as a share of the side (n_points,); and how far every patch does
+    (n_points, grid * grid): patches are coarse, so that the nearest is the best there is.
+    """
+    grid = round(first.shape[1] ** 0.5)
+    at = (np.arange(grid) + 0.5) * px / grid - 0.5
+    middles = np.stack([np.tile(at, grid), np.repeat(at, grid)], axis=1)
+    truth = project(middles, matrix)
+    is_inside = ((truth >= -0.5) & (truth <= px - 0.5)).all(axis=1)
+    image, patch = np.nonzero(is_keypoint & is_inside)
+    chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
+    away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
+    return image, away[np.arange(len(image)), chosen], away
+
+
+def patches_of(images: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of square images (n, px, px, channels) as they are, row by row: (n, grid * grid, values of a patch)."""
+    n, px, _, channels = images.shape
+    side = px // grid
+    cut = images[:, : side * grid, : side * grid].reshape(n, grid, side, grid, side, channels)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
+
+
+def patches_with_ink(masks: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of which at least a quarter is foreground, bool (n, grid * grid), from masks (n, px, px)."""
+    return patches_of(masks[..., None], grid).mean(axis=2) >= 0.25
+
+
 def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     """A gallery of pictures with one caption each: similarities, ways to count what is right, independent units.
 
@@ -119,16 +154,16 @@ def correspondence(bench: Bench) -> pd.DataFrame:
     params = stage.params.clip_robustness
     n = min(params.n_views, len(subject))
     images, px, grid = subject.images[:n], subject.images.shape[1], int(study.facts["grid"])
-    is_keypoint = points.patches_with_ink(subject.masks[:n], grid)
+    is_keypoint = patches_with_ink(subject.masks[:n], grid)
     is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
     first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
     rows = []
     for view, options in MAPS.items():
-        matrix = points.homography(px, **options)
-        seen = points.warped(images, matrix)
+        matrix = homography(px, **options)
+        seen = warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
-            image, distance, away = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
+            image, distance, away = correspondences(seen_first, second[features], matrix, px, is_keypoint)
             resampler, row = stage.resampler(subject.groups[image]), {"view": view, "features": features}
             for share in params.found_within:
                 at = {"": distance <= share, "_at_best": away.min(axis=1) <= share}
@@ -145,7 +180,7 @@ def correspondence(bench: Bench) -> pd.DataFrame:
 
 def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
     """Patches as their own pixels less their mean, unit length: (n, grid * grid, d)."""
-    flat = points.patches_of(as_unit(images), grid)
+    flat = patches_of(as_unit(images), grid)
     flat = flat - flat.mean(axis=-1, keepdims=True)
     return flat / (np.linalg.norm(flat, axis=-1, keepdims=True) + 1e-6)
 
