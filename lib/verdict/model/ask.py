@@ -3,8 +3,6 @@
 Stored features are reused: a view encodes images anew, a question only its words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory

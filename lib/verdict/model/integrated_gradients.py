@@ -7,8 +7,6 @@ embeddings together; x' is the image in one flat colour, its own median, and eve
 attributions sum to f(x) - f(x'); what the sum misses is the completeness gap of the numerical integral.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

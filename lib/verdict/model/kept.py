@@ -3,8 +3,6 @@
 The kept model of a report is asked by signals, interpretation, explanations, defects and the export, all through here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -3,8 +3,6 @@
 The table is all that evaluation, calibration, policy, figures and exports consume.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

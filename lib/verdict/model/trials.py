@@ -1,7 +1,5 @@
 """The training stages, from a stage's parameters to its weights and prediction table."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass

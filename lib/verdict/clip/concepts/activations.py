@@ -8,8 +8,6 @@ The study calls one of the numbers for how alike two lists of descriptors are mu
 function of the size of the overlap, and not mutual information; both are here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial

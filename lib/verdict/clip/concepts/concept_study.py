@@ -1,7 +1,5 @@
 """The tables of the page on concepts: what pictures share with their classes in words, what is true, and what helps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial

@@ -3,8 +3,6 @@
 Intervals resample groups of pictures. An encoder's relatives are looked at with the same pictures and words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product

@@ -3,8 +3,6 @@
 Its classes are the ones it was taught, so that what it does with them is prompt-based classification, not zero-shot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The tiny dual encoder that the package ships: how it is taught, and how well it names unseen handwriting."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -5,8 +5,6 @@ github.com/fastai/imagenette), ten classes of ImageNet, under its terms of use, 
 read, never copied into the project; they stay encoded until they are asked for, and no archive is unpacked.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath

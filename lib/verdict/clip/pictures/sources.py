@@ -3,8 +3,6 @@
 Whatever the source, the result is the same: pictures of one size, a table with a row for each, names of the classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

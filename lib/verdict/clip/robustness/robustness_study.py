@@ -3,8 +3,6 @@
 Functions take the bench of the page and return tables; numbers go into the stage's store.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial

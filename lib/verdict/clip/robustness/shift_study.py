@@ -6,8 +6,6 @@ oracle is the temperature that the shifted pictures themselves would have chosen
 costs against it, in nats of NLL.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

@@ -4,8 +4,6 @@ Similarities are (n_images, n_texts); `relevant` of the same shape says which te
 similarities are ordered by place in the gallery, as a stable sort orders them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@ python -m verdict.model.export --profile PROFILE --pairs FILE --images FOLDER --
 python -m verdict.model.export --check predictions.csv --labels FILE
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

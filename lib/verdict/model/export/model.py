@@ -1,7 +1,5 @@
 """The kept model of a profile, from its records, and its logits for images and hypotheses that it has never seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What each tiny preset is taught on: scenes with what they hold, and sentences without labels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations

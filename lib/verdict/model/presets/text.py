@@ -1,7 +1,5 @@
 """Teach a tiny DistilBERT masked words, and its [CLS] token what was said."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
