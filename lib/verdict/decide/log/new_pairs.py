@@ -157,9 +157,8 @@ class NewPairs:
     @cached_property
     def _examiner(self) -> Any:
         """The models, loaded when they are first asked: a framework takes seconds."""
-        from verdict.model.ask import Examiner
+        from verdict.model.ask import Examiner, fit_reference
         from verdict.model.backend import set_threads
-        from verdict.model.distance import fit_reference
         from verdict.model.features import Features
         from verdict.model.network import FreezePlan
 
