@@ -64,7 +64,7 @@ class Examiner:
     def __init__(
         self, params: Params, kept: Kept, weights: Mapping[int, Path], images: ImageStore, reference: Reference
     ):
-        self._params, self._model_params, self._plan, self._reference = params, kept.params, kept.plan, reference
+        self._params, self._kept, self._reference = params, kept, reference
         # Prefixes are those of presets that nothing has trained.
         self._encoders = load_encoders(kept.params, precision=params.execution.precision)
         batch = params.execution.feature_batch
@@ -77,17 +77,9 @@ class Examiner:
         tables: dict[str | int, pd.DataFrame] = {}
         with TemporaryDirectory(prefix="verdict-") as name:
             folder = Path(name)
-            encode(
-                self._model_params,
-                pairs,
-                model.images,
-                (self._plan, FreezePlan()),
-                folder,
-                batch=run.feature_batch,
-                precision=run.precision,
-                encoders=self._encoders,
-            )
-            features, frozen = Features.open(folder, self._plan), Features.open(folder, FreezePlan())
+            options = {"batch": run.feature_batch, "precision": run.precision, "encoders": self._encoders}
+            encode(self._kept.params, pairs, model.images, (self._kept.plan, FreezePlan()), folder, **options)
+            features, frozen = Features.open(folder, self._kept.plan), Features.open(folder, FreezePlan())
             for seed, weights in self._weights.items():
                 load_weights(model.network, weights)
                 tables[seed] = _answers(pairs[["pair_id", "split"]], model.logits(pairs, features))

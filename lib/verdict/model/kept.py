@@ -129,12 +129,9 @@ def load_warmup(stage: Stage) -> KeptModel:
 
 def _load(stage: Stage, plan: FreezePlan, weights: Path, *, features: bool = True, dropout: float = 0.0) -> KeptModel:
     set_threads(stage.threads)
-    return open_model(
-        stage.params.model,
-        plan,
-        weights,
-        dropout=dropout,
-        features=Features.open(stage.upstream_folder(FEATURES), plan) if features else NOTHING,
-        images=ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent),
-        batch=stage.all_params.execution.feature_batch,
-    )
+    reads = {
+        "features": Features.open(stage.upstream_folder(FEATURES), plan) if features else NOTHING,
+        "images": ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent),
+        "batch": stage.all_params.execution.feature_batch,
+    }
+    return open_model(stage.params.model, plan, weights, dropout=dropout, **reads)
