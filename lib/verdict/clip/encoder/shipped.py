@@ -49,12 +49,8 @@ def caption_words() -> list[str]:
     return [*words, *scenes.PLACES, *scenes.CAPTION_TEMPLATES, *ENSEMBLE, "digit on a background"]
 
 
-RECIPE = ClipRecipe(
-    captioned_scenes,
-    caption_words,
-    {name: len(values) for name, values in scenes.FACTORS.items()},
-    image_px=CLIP_PX,
-)
+N_VALUES = {name: len(values) for name, values in scenes.FACTORS.items()}
+RECIPE = ClipRecipe(captioned_scenes, caption_words, N_VALUES, image_px=CLIP_PX)
 
 
 def made(name: str, folder: Path, *, seed: int) -> Made:
