@@ -43,13 +43,13 @@ def numbers(bench, *names):
 def test_factors_are_paired_with_the_pictures_as_drawn(bench, answers):
     table, right = robustness_study.factors(bench, answers), bench.is_right
     row = table.query("factor == 'turn' and value == '+180°'").iloc[0]
-    turned = bench.right(answers["turn", "+180°"].logits)
+    turned = bench.right(answers["turn", "+180°"][0])
     assert row["change"] == pytest.approx(turned.mean() - right.mean()) and right.mean() > 0.2
     assert row["change_low"] <= row["change"] <= row["change_high"]
     worst, own = bench.stage.numbers["robustness.worst_change"], table.loc[table["change"].idxmin()]
     assert worst.value == pytest.approx(own["change"]) and worst.low < own["change_low"], "picked from many"
     lost = ((table["p_holm"] < 0.05) & (table["change"] < 0)).sum()
-    held = bench.right(answers["digit and colour", "held out"].logits).mean()
+    held = bench.right(answers["digit and colour", "held out"][0]).mean()
     names = ("n_interventions_lost", "held_out", "n_interventions")
     assert numbers(bench, *(f"robustness.{name}" for name in names)) == [lost, held, len(answers)]
     # The claim's number stands in the table, by value and bounds.
@@ -89,7 +89,7 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     assert hardest.unit == "%", "a share, as on all pages"
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
-    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
+    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"][0]).mean())
     for curves in (robustness_study.corruption_curves(bench, right), tasks_study.depth_curves(bench)):
         assert {curve["accuracy"].iloc[0] for curve in curves.values()} == {bench.is_right.mean()}
         assert {len(curve) for curve in curves.values()} == {6}
@@ -118,7 +118,7 @@ def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt, tmp_p
     robustness_study.changed_logits(bench, answers, spoilt[2]).to_parquet(tmp_path / "changed.parquet")
     monkeypatch.setattr(type(bench.stage), "upstream", lambda self, name, file: tmp_path / file)
     shown = shift_study.read_changed(bench.stage)
-    assert np.array_equal(shown["turn = +180°"], answers["turn", "+180°"].logits) and len(shown) > len(CORRUPTIONS)
+    assert np.array_equal(shown["turn = +180°"], answers["turn", "+180°"][0]) and len(shown) > len(CORRUPTIONS)
     stage, (_, table) = bench.stage, shift_study.calibration(bench, shown)
     assert (table["regret"] >= 0).all()
     assert table["condition"].tolist()[:2] == [shift_study.TEST_SPLIT, robustness_study.AS_DRAWN]

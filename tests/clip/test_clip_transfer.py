@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from verdict.clip.robustness.transfer import regret, transfer_table
+from verdict.clip.robustness.shift_study import regret, transfer_table
 from verdict.decide.temperature import Temperature, nll_curve
 from verdict.stats.uncertainty import Resampler
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from verdict.clip.probes import zero_shot
-from verdict.clip.robustness.transfer import transfer_table
+from verdict.clip.robustness.shift_study import transfer_table
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Resampler
 

@@ -12,9 +12,16 @@ from verdict.base.files.images import ImageStore, write_array_store
 from verdict.base.labels import expected_columns
 from verdict.base.params import load_params
 from verdict.data.pairs import make_pair_id
-from verdict.model.ask import PROBED_SPLITS, Examiner, answer_changed, answer_questions, questions_about
+from verdict.model.ask import (
+    PROBED_SPLITS,
+    Examiner,
+    answer_changed,
+    answer_questions,
+    fit_reference,
+    pair_distances,
+    questions_about,
+)
 from verdict.model.changes import CHANGES
-from verdict.model.distance import fit_reference, pair_distances
 from verdict.model.export.model import Kept
 from verdict.model.features import Features, encode, load_encoders, load_network
 from verdict.model.fit import save_weights

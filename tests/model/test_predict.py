@@ -46,11 +46,6 @@ def test_the_table_holds_keys_truth_and_both_logits():
     assert set(found["seed"]) == {11}
 
 
-def test_pairs_and_logits_belong_together():
-    with pytest.raises(ValueError, match="expected 5 logits, one a pair, got 4"):
-        prediction_table(pairs(), LOGIT[:4], stage="s", trial="t", seed=0)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_logit_that_is_not_finite_is_refused(value):
     with pytest.raises(ValueError, match="1 of 5 logits are not finite"):

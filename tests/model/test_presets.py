@@ -189,7 +189,7 @@ def test_a_text_preset_learns_loads_and_widens(tmp_path, monkeypatch):
 
 def test_training_teaches_masked_words_and_the_class_token_which_word_stands_where():
     def told(steps):
-        recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=steps, batch=11, masked_rows=0.5, n_places=11)
+        recipe = TextRecipe(lambda: (SENTENCES, SENTENCES), WORDS, steps=steps, batch=11, n_places=11)
         scores = train_text("text", recipe, seed=3)[2]
         return scores["masked words"], scores["words by place, from [CLS]"]
 
@@ -199,11 +199,13 @@ def test_training_teaches_masked_words_and_the_class_token_which_word_stands_whe
     assert taught[1] > 0.9 > untaught[1]
 
 
-def test_a_rewording_is_drawn_towards_the_plain_wording():
+def test_a_rewording_is_drawn_towards_the_plain_wording(monkeypatch):
+    monkeypatch.setattr("verdict.model.presets.text.BAG_WEIGHT", 10.0)
+    monkeypatch.setattr("verdict.model.presets.text.MASKED_ROWS", 0.5)
     shown = [sentence.replace("is", "one") for sentence in SENTENCES]
 
     def apart(pull):
-        options = {"steps": 30, "batch": 11, "masked_rows": 0.5, "learning_rate": 5.0e-3, "pull": pull}
+        options = {"steps": 30, "batch": 11, "learning_rate": 5.0e-3, "pull": pull}
         recipe = TextRecipe(lambda: (shown, SENTENCES), WORDS, **options)
         backbone, preprocessor, _ = train_text("text", recipe, seed=3)
         with torch.no_grad():

@@ -4,8 +4,6 @@ A stream is a function of (seed, view, image, operation) alone: what an image lo
 images, on the order or on what ran before, and no two operations share a draw.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ Keras and keras-hub import TensorFlow and its texts for `tf.data` pipelines, whi
 does not need is hidden, which saves several seconds in each of the many short processes of a report.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -4,8 +4,6 @@ Sentences about places allow changes of brightness and contrast alone: a mirrore
 answer is what is shown, and not where, the middle of the image and its mirror image are views too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 

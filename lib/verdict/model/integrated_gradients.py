@@ -7,8 +7,6 @@ embeddings together; x' is the image in one flat colour, its own median, and eve
 attributions sum to f(x) - f(x'); what the sum misses is the completeness gap of the numerical integral.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +23,8 @@ from verdict.workflow.stage import Stage
 ops = keras.ops
 
 STEPS_AT_A_TIME = 16
+# Image and token ids.
+Inputs = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,9 @@ def attribute(
     is_frame = np.isin(token_ids, (tokenizer.cls_token_id, tokenizer.sep_token_id))
     padded = np.where(is_frame, token_ids, tokenizer.pad_token_id).astype(np.int32)
     flat = np.broadcast_to(np.rint(np.median(shown, axis=(1, 2), keepdims=True)), shown.shape).astype(np.uint8)
-    pixels, words, margins = integrate(
-        model.network,
-        (model.encoders.pixels(shown), token_ids),
-        (model.encoders.pixels(flat), padded),
-        padding_mask,
-        sign=1.0 if answer == Label.CONTRADICTION else -1.0,
-        n_steps=n_steps,
-    )
+    sides = ((model.encoders.pixels(image), words) for image, words in ((shown, token_ids), (flat, padded)))
+    sign = 1.0 if answer == Label.CONTRADICTION else -1.0
+    pixels, words, margins = integrate(model.network, *sides, padding_mask, sign=sign, n_steps=n_steps)
     n_words = int(padding_mask.sum())
     tokens = tuple(str(tokenizer.id_to_token(int(token))) for token in token_ids[0, :n_words])
     rows, columns = model.grid
@@ -98,13 +93,7 @@ def attribute(
 
 
 def integrate(
-    network: Network,
-    shown: tuple[np.ndarray, np.ndarray],
-    flat: tuple[np.ndarray, np.ndarray],
-    padding_mask: np.ndarray,
-    *,
-    sign: float,
-    n_steps: int,
+    network: Network, shown: Inputs, flat: Inputs, padding_mask: np.ndarray, *, sign: float, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
     """Attributions of pixels (H, W) and of token positions (n_words,), and the margins f(x) and f(x').
 

@@ -3,8 +3,6 @@
 The kept model of a report is asked by signals, interpretation, explanations, defects and the export, all through here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -131,12 +129,9 @@ def load_warmup(stage: Stage) -> KeptModel:
 
 def _load(stage: Stage, plan: FreezePlan, weights: Path, *, features: bool = True, dropout: float = 0.0) -> KeptModel:
     set_threads(stage.threads)
-    return open_model(
-        stage.params.model,
-        plan,
-        weights,
-        dropout=dropout,
-        features=Features.open(stage.upstream_folder(FEATURES), plan) if features else NOTHING,
-        images=ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent),
-        batch=stage.all_params.execution.feature_batch,
-    )
+    reads = {
+        "features": Features.open(stage.upstream_folder(FEATURES), plan) if features else NOTHING,
+        "images": ImageStore.open(stage.upstream("01_data", "images/images.parquet").parent),
+        "batch": stage.all_params.execution.feature_batch,
+    }
+    return open_model(stage.params.model, plan, weights, dropout=dropout, **reads)

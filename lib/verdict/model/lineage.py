@@ -3,8 +3,6 @@
 Two trials that differ in training besides in what they unfreeze say nothing about unfreezing alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from verdict.base.labels import in_words

@@ -1,7 +1,5 @@
 """Oversampling of training pairs by the kinds of sentences that they hold."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -3,8 +3,6 @@
 The table is all that evaluation, calibration, policy, figures and exports consume.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +14,6 @@ from verdict.stats.scores import softmax, top_class
 
 def prediction_table(pairs: pd.DataFrame, logit: np.ndarray, *, stage: str, trial: str, seed: int) -> pd.DataFrame:
     """Pairs with their logits z of CONTRADICTION, float (n,), stored as the rows (0, z)."""
-    if len(pairs) != len(logit):
-        raise ValueError(f"expected {len(pairs)} logits, one a pair, got {len(logit)}")
     if not np.isfinite(logit).all():
         raise ValueError(f"{int((~np.isfinite(logit)).sum())} of {len(logit)} logits are not finite")
     table = pairs[["pair_id", "image_id", "group_id", "split"]].reset_index(drop=True).copy()

@@ -1,7 +1,5 @@
 """Which trial and seed model selection kept."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """Answers of a model of the hub to pairs, asked for batch by batch and kept, so that no pair is asked about twice."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

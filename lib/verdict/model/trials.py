@@ -1,7 +1,5 @@
 """The training stages, from a stage's parameters to its weights and prediction table."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -221,11 +219,9 @@ def view_examples(stage: Stage, n_images: int) -> tuple[list[np.ndarray], list[s
     images: list[np.ndarray] = []
     for image_id in image_ids:
         plain = np.asarray(store.thumbnail(image_id))
-        images.append(plain)
-        for view in range(1, stage.trial.views + 1):
-            unit = plain[None].astype(np.float32) / 255
-            shown = augment.photometric(unit, [image_id], stage.params.training.photometric, view=view)[0]
-            images.append(np.round(255 * shown).astype(np.uint8))
+        given = (plain[None].astype(np.float32) / 255, [image_id], stage.params.training.photometric)
+        views = (augment.photometric(*given, view=view)[0] for view in range(1, stage.trial.views + 1))
+        images += [plain, *(np.round(255 * view).astype(np.uint8) for view in views)]
     return images, ["plain", *(f"view {view}" for view in range(1, stage.trial.views + 1))] * len(image_ids)
 
 

@@ -4,8 +4,6 @@ Masks are boolean on the grid of patches, (n_images, rows, columns). Nothing is 
 that sees whole images is shown a part by an ellipse, in three ways.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 from sklearn.cluster import KMeans

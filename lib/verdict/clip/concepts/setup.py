@@ -3,8 +3,6 @@
 Intervals resample groups of pictures. An encoder's relatives are looked at with the same pictures and words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -24,7 +22,6 @@ from verdict.stats.uncertainty import Interval
 from verdict.workflow.stage import Stage
 
 DESCRIBED = tuple(name for name in FACTORS if name != "digit")
-MAX_NAMED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +124,10 @@ def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
     So they name no class, like those of the study: "a red digit", "a small digit on the left".
     """
     bank: list[Descriptor] = [(text, {}) for text in settings.bank]
-    for size in range(1, MAX_NAMED + 1) if not bank and _are_scenes(pictures) else ():
-        for named in combinations(DESCRIBED, size):
-            for values in product(*(FACTORS[name] for name in named)):
-                words = dict(zip(named, values, strict=True))
-                bank.append((caption(words, named), words))
+    if not bank and _are_scenes(pictures):
+        for named in (*combinations(DESCRIBED, 1), *combinations(DESCRIBED, 2)):
+            described = (dict(zip(named, values, strict=True)) for values in product(*map(FACTORS.get, named)))
+            bank += [(caption(words, named), words) for words in described]
     if len(bank) < max(settings.n_textual, settings.per_part) + 1:
         raise ValueError(
             f"concepts.bank holds {len(bank)} descriptors; more than n_textual = {settings.n_textual} are needed. "

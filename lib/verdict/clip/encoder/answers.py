@@ -4,8 +4,6 @@ A logit is a cosine times the encoder's own logit scale. Cosines themselves diff
 is nearly even and any temperature that is fitted to them only finds the scale again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@
 it names, as the page on other tasks writes them. Needs weights on this machine, or a hub that can be reached.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

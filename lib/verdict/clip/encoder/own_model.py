@@ -3,8 +3,6 @@
 Its classes are the ones it was taught, so that what it does with them is prompt-based classification, not zero-shot.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,7 +18,7 @@ from verdict.clip.pictures.sources import Pictures, build
 from verdict.clip.pictures.words import clean, prompt
 from verdict.workflow.stage import Stage
 
-PX, PATCH_PX = 32, 8
+PX = 32
 MAX_SHIFT = 3
 
 
@@ -39,18 +37,9 @@ def recipe_of(pictures: Pictures, params: ClipTrainingParams, *, may_flip: bool 
         is_true = y[chosen][:, None] == y[chosen][None, :]
         return moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {}
 
-    return ClipRecipe(
-        draw,
-        lambda: [prompt(template, name) for template in pictures.templates for name in names],
-        {},
-        image_px=PX,
-        patch_px=PATCH_PX,
-        width=128,
-        layers=4,
-        steps=params.epochs * (len(rows) // batch),
-        batch=batch,
-        learning_rate=params.learning_rate,
-    )
+    corpus = [prompt(template, name) for template in pictures.templates for name in names]
+    sizes = {"image_px": PX, "width": 128, "layers": 4, "steps": params.epochs * (len(rows) // batch)}
+    return ClipRecipe(draw, lambda: corpus, {}, **sizes, batch=batch, learning_rate=params.learning_rate)
 
 
 def _turns(n: int, batch: int, *, seed: int) -> Iterator[np.ndarray]:

@@ -1,7 +1,5 @@
 """The tiny dual encoder that the package ships: how it is taught, and how well it names unseen handwriting."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
@@ -51,12 +49,8 @@ def caption_words() -> list[str]:
     return [*words, *scenes.PLACES, *scenes.CAPTION_TEMPLATES, *ENSEMBLE, "digit on a background"]
 
 
-RECIPE = ClipRecipe(
-    captioned_scenes,
-    caption_words,
-    {name: len(values) for name, values in scenes.FACTORS.items()},
-    image_px=CLIP_PX,
-)
+N_VALUES = {name: len(values) for name, values in scenes.FACTORS.items()}
+RECIPE = ClipRecipe(captioned_scenes, caption_words, N_VALUES, image_px=CLIP_PX)
 
 
 def made(name: str, folder: Path, *, seed: int) -> Made:

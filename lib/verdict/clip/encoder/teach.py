@@ -1,7 +1,5 @@
 """Teach a tiny CLIP on generated scenes, where every caption that is true of an image is a positive."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

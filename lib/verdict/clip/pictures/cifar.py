@@ -4,8 +4,6 @@ Krizhevsky (2009), Learning multiple layers of features from tiny images. The pi
 read, never copied into the project.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import pickle

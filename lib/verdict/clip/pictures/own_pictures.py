@@ -1,7 +1,5 @@
 """Somebody's own labelled pictures: a folder for each class, or a table with image and label, read whole or refused."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence

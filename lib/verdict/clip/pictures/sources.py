@@ -3,8 +3,6 @@
 Whatever the source, the result is the same: pictures of one size, a table with a row for each, names of the classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,7 +17,6 @@ from verdict.base.params import ClipFolderParams, ClipParams, Params
 from verdict.clip.pictures import corpora, own_pictures, scenes
 from verdict.clip.pictures.own_pictures import SPLITS
 from verdict.clip.pictures.words import ENSEMBLE
-from verdict.data.digits.digits import ATTRIBUTION
 from verdict.data.digits.scenes import handwriting_pools
 
 SCENE_PX = 48
@@ -41,7 +38,6 @@ class Pictures:
     class_names: tuple[str, ...]
     templates: tuple[str, ...] = ENSEMBLE
     masks: np.ndarray | None = None
-    attribution: str = ""
 
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, int (n_split,)."""
@@ -79,7 +75,7 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
         masks.append(mask)
         tables.append(table.rename(columns={"writing": "group_id"}))
     table = pd.concat(tables, ignore_index=True)
-    return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
+    return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks))
 
 
 def check_inputs(params: Params) -> None:
@@ -114,7 +110,7 @@ def of_corpus(corpus: corpora.Corpus, params: ClipParams) -> Pictures:
         ids = [source.names[k] for k in rows]
         tables.append(pd.DataFrame({"image_id": ids, "group_id": ids, "split": split, "y": source.y[rows]}))
     table = pd.concat(tables, ignore_index=True)
-    return Pictures(np.concatenate(images), table, corpus.class_names, attribution=corpus.attribution)
+    return Pictures(np.concatenate(images), table, corpus.class_names)
 
 
 def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -138,4 +134,4 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
     images = np.stack([corpora.square(read_image(path), params.image_px or px) for path in files])
     kept = table.iloc[keep].reset_index(drop=True)
-    return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))
+    return Pictures(images, kept, own.class_names, own.templates)

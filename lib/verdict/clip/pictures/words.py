@@ -1,7 +1,5 @@
 """Names of classes, the sentences around them, and prompts that name no class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Multiplying all features by a constant changes nothing but the meaning of a line
 min ½|w|² + C Σ hinge has the solution of features f with C / tau².
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

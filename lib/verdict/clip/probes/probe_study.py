@@ -1,7 +1,5 @@
 """The tables of the page on probes: what prompts alone answer, what probes read, and what the controls say about it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -3,8 +3,6 @@
 A cosine is between a unit image vector and a unit class vector. CLIP's logits are the logit scale times cosines.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

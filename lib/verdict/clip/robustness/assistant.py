@@ -4,8 +4,6 @@ Nothing is simulated here: without a file there is no result. `verdict.clip.enco
 model that transformers calls image-text-to-text; so may anything else.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

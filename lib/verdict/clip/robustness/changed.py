@@ -1,7 +1,8 @@
 """Pictures and what they become when one thing about them is changed.
 
 Scenes are rendered anew with a factor set, all else and the pixel noise as before. Pictures that nobody can render
-again are edited: turned, moved, covered, relit.
+again are edited: turned, moved, covered, relit. Points are (column, row) in pixels, the middle of the first pixel at
+(0, 0).
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.datasets import load_sample_images
 
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.sources import Pictures
-from verdict.clip.robustness.corruptions import CORRUPTIONS, corrupt
-from verdict.clip.robustness.points import homography, warped
+from verdict.clip.robustness.corruptions import CORRUPTIONS, as_bytes, as_unit, corrupt
+from verdict.model.changes import bilinear
 
 TURNS, LIGHTS = (-30.0, 30.0, 90.0, 180.0), (0.4, 0.7, 1.5)
 SEEN, HELD_OUT = "seen together", "held out"
@@ -91,6 +93,40 @@ def _edited(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[str, s
         yield "position", name, warped(images, homography(px, shift=shift))
     for factor, name in (("light", "darker"), ("light", "brighter"), ("colour", "less_colour"), ("cover", "occlusion")):
         yield factor, name.replace("_", " "), corrupt(images, CORRUPTIONS[name], 4, rng)
+
+
+def homography(
+    px: int, *, degrees: float = 0.0, scale: float = 1.0, tilt: float = 0.0, shift: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
+    """Map of the plane that a camera sees after turning, coming nearer, tilting and moving: (3, 3).
+
+    The picture is a square of `px`, and its middle stays but for the shift (across, down), in shares of the side.
+    Degrees turn anticlockwise as seen, a scale above 1 is nearer, and tilt, |tilt| < 1, makes the top edge smaller by
+    so much and the bottom edge larger.
+    """
+    middle = (px - 1) / 2
+    angle = np.deg2rad(degrees)
+    to_middle = np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1.0]])
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    perspective = np.diag([scale, scale, 1.0])
+    perspective[2, 1] = -tilt / px
+    back = np.array([[1, 0, middle + shift[0] * px], [0, 1, middle + shift[1] * px], [0, 0, 1.0]])
+    return back @ perspective @ turn @ to_middle
+
+
+def project(points: ArrayLike, matrix: ArrayLike) -> np.ndarray:
+    """Where points (..., 2) of the first view lie in the second."""
+    points = np.asarray(points, dtype=np.float64)
+    mapped = np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1) @ np.asarray(matrix).T
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def warped(images: ArrayLike, matrix: ArrayLike) -> np.ndarray:
+    """Images as the second view shows them: uint8 of the same shape; what was outside continues the edge."""
+    unit = as_unit(images)
+    rows, columns = np.indices(unit.shape[1:3], dtype=np.float32)
+    seen_from = project(np.stack([columns, rows], axis=-1), np.linalg.inv(np.asarray(matrix)))
+    return as_bytes(bilinear(unit, seen_from[..., 1], seen_from[..., 0]))
 
 
 def photographs(n: int, px: int, *, rng: np.random.Generator) -> np.ndarray:

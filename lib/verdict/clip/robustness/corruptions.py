@@ -10,8 +10,6 @@ Kar et al. (2022), 3D common corruptions and data augmentation, section 3; the c
 images, are ours.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Each member is a way to describe pixels and a way to learn from the description.
 fewer images; they say where models of some accuracy end up, not how good the best could be.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ much better a model stands under a shift than models of its accuracy usually do.
 under every condition, so that every difference is a paired one. Weights as in `verdict.stats.weighted`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Functions take the bench of the page and return tables; numbers go into the stage's store.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -31,16 +29,9 @@ AS_DRAWN = "as drawn"
 MIDDLE = 3
 
 
-@dataclass(frozen=True, eq=False)
-class PopulationAnswers:
-    """What the encoder and the population say to one batch of pictures.
-
-    `logits` (n, n_classes) are of the encoder's zero-shot classification; `members` (n_members, n) are answers of the
-    population, the last of which is a linear probe of the encoder's embedding.
-    """
-
-    logits: np.ndarray
-    members: np.ndarray
+# What is said to one batch of pictures: the encoder's zero-shot logits (n, n_classes); and answers of the population
+# (n_members, n), the last of which is a linear probe of the encoder's embedding.
+Answers = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +65,9 @@ class Bench:
         return self.study.classes()
 
     @cached_property
-    def reference(self) -> PopulationAnswers:
-        """Everybody's answers to the pictures as they are."""
-        return self.answers(self.subject.images)
+    def members_right(self) -> np.ndarray:
+        """Whether each member answers each picture rightly as it is, bool (n_members, n)."""
+        return self.answers(self.subject.images)[1] == self.subject.y_true
 
     @cached_property
     def as_drawn(self) -> np.ndarray:
@@ -105,9 +96,9 @@ class Bench:
         """The encoder's zero-shot logits of pictures, (n, n_classes)."""
         return scaled_logits(np.asarray(self.study.cache.images(images)), self.classes, self.study.logit_scale)
 
-    def answers(self, images: np.ndarray) -> PopulationAnswers:
+    def answers(self, images: np.ndarray) -> Answers:
         """Everybody's answers to pictures."""
-        return PopulationAnswers(self.logits(images), predict_population(self.members, self.described(images)))
+        return self.logits(images), predict_population(self.members, self.described(images))
 
     def accuracies(self, changed_ones: Sequence[np.ndarray]) -> pd.DataFrame:
         """Accuracy of the encoder over severities, 0 being the unchanged pictures, from right answers (n,) to each.
@@ -138,7 +129,7 @@ def open_bench(study: EmbeddedPictures) -> Bench:
     return Bench(study, subject)
 
 
-def intervene(bench: Bench) -> dict[tuple[str, str], PopulationAnswers]:
+def intervene(bench: Bench) -> dict[tuple[str, str], Answers]:
     """Everybody's answers when one factor is set, by factor and value."""
     found = {}
     for factor, value, images in changed.interventions(bench.subject, rng=bench.stage.rng("robustness.factors")):
@@ -147,14 +138,14 @@ def intervene(bench: Bench) -> dict[tuple[str, str], PopulationAnswers]:
     return found
 
 
-def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) -> pd.DataFrame:
+def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.DataFrame:
     """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value.
 
     The last row is the pictures as they were drawn. Numbers: accuracy as drawn, the worst value, how many cost
     accuracy, and the cost of couples that were held out.
     """
     stage, n = bench.stage, len(bench.subject)
-    right = {" = ".join(key): bench.right(one.logits) for key, one in answers.items()}
+    right = {" = ".join(key): bench.right(logits) for key, (logits, _) in answers.items()}
     table = robustness.factor_table(right, bench.is_right, bench.resampler)
     lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
     keys = pd.DataFrame(list(answers), columns=["factor", "value"])
@@ -174,26 +165,24 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers]) 
 
 
 def changed_logits(
-    bench: Bench, answers: Mapping[tuple[str, str], PopulationAnswers], corrupted: Mapping[str, PopulationAnswers]
+    bench: Bench, answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]
 ) -> pd.DataFrame:
     """Zero-shot logits of the pictures as drawn and of the changes under which calibration is judged.
 
     Columns condition, logit_0 … logit_{K-1}: as many rows as pictures for each condition, in their order.
     """
     shown = {AS_DRAWN: bench.as_drawn}
-    for (factor, value), one in answers.items():
+    for (factor, value), (logits, _) in answers.items():
         if factor in ("turn", "light", "size", "digit and colour", "cover"):
-            shown[f"{factor} = {value}"] = one.logits
-    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": one.logits for name, one in corrupted.items()}
+            shown[f"{factor} = {value}"] = logits
+    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": logits for name, (logits, _) in corrupted.items()}
     table = pd.DataFrame(np.concatenate(list(shown.values()))).add_prefix("logit_")
     return table.assign(condition=np.repeat(list(shown), len(bench.subject)))
 
 
-def shifts(
-    answers: Mapping[tuple[str, str], PopulationAnswers], corrupted: Mapping[str, PopulationAnswers]
-) -> dict[str, list[PopulationAnswers]]:
+def shifts(answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]) -> dict[str, list[Answers]]:
     """Shifts as lists of changed pictures: every factor over its values, every family of corruptions at severity 3."""
-    found: dict[str, list[PopulationAnswers]] = {}
+    found: dict[str, list[Answers]] = {}
     for (factor, value), one in answers.items():
         name = value if value in (changed.SEEN, changed.HELD_OUT) else factor
         found.setdefault(name, []).append(one)
@@ -203,7 +192,7 @@ def shifts(
 
 
 def effective(
-    bench: Bench, listed: Mapping[str, list[PopulationAnswers]]
+    bench: Bench, listed: Mapping[str, list[Answers]]
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], robustness.Effective]]:
     """Effective robustness of the encoder, by prompts and by its probe, under every shift: a table, and each finding.
 
@@ -212,11 +201,11 @@ def effective(
     above or below the line.
     """
     y_true, stage, found, rows = bench.subject.y_true, bench.stage, {}, []
-    before = bench.reference.members == y_true
+    before = bench.members_right
     own = {ENCODER: bench.is_right, PROBE: before[-1]}
     for shift, batches in listed.items():
-        after = np.mean([one.members == y_true for one in batches], axis=0)
-        shifted = {ENCODER: np.mean([bench.right(one.logits) for one in batches], axis=0), PROBE: after[-1]}
+        after = np.mean([members == y_true for _, members in batches], axis=0)
+        shifted = {ENCODER: np.mean([bench.right(logits) for logits, _ in batches], axis=0), PROBE: after[-1]}
         for model, right in own.items():
             sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
             one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
@@ -269,7 +258,7 @@ def _cue_pictures(
 
 def corruptions(
     bench: Bench,
-) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, PopulationAnswers], dict[str, np.ndarray]]:
+) -> tuple[pd.DataFrame, dict[str, np.ndarray], dict[str, Answers], dict[str, np.ndarray]]:
     """Every corruption at every severity; numbers: how many corruptions there are, and the hardest.
 
     Returns a table (accuracy at severities 1, 3, 5 and over all; errors against a reference, with bounds; mean PSNR in
@@ -280,7 +269,7 @@ def corruptions(
     y_true, stage, rows = bench.subject.y_true, bench.stage, []
     clean, rights, middle = bench.subject.images, {}, {}
     firsts = {"unchanged": clean[0]}
-    before = bench.reference.members[:-1] == y_true
+    before = bench.members_right[:-1]
     best = int(before.mean(axis=1).argmax())
     for name, corruption in CORRUPTIONS.items():
         images = {k: corrupt(clean, corruption, k, stage.rng("robustness.corrupt", name)) for k in SEVERITIES}
@@ -289,7 +278,7 @@ def corruptions(
         middle[name] = bench.answers(images[MIDDLE])
         shown = {"at_1": right[0], "at_3": right[2], "at_5": right[4], "mean": right.mean(axis=0)}
         accuracies = {label: bench.resampler.mean(values, span=(0, 1)) for label, values in shown.items()}
-        reference = middle[name].members[best] == y_true
+        reference = middle[name][1][best] == y_true
         errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
         found = accuracies | robustness.intervals(errors, bench.resampler)[0]
         row = {"corruption": name.replace("_", " "), "family": corruption.family, **bounded(found)}

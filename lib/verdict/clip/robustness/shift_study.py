@@ -1,23 +1,166 @@
-"""The page on shifts: pictures of classes that no prompt names, and a temperature carried to changed pictures."""
+"""The page on shifts: pictures of classes that no prompt names, and a temperature carried to changed pictures.
 
-from __future__ import annotations
+Known pictures are the positives: every score is higher the more a picture looks like one of the known classes. Cosines
+are as they come from unit embeddings; logits, which alone a temperature divides, are cosines times the logit scale. The
+oracle is the temperature that the shifted pictures themselves would have chosen; the regret is what the transferred one
+costs against it, in nats of NLL.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.special import entr, logsumexp
 
 from verdict.clip.probes import zero_shot
-from verdict.clip.robustness import changed, ood, transfer
+from verdict.clip.robustness import changed
+from verdict.clip.robustness.robustness import intervals
 from verdict.clip.robustness.robustness_study import Bench
-from verdict.decide.temperature import Temperature
+from verdict.decide.temperature import LOG_T_BOUND, Temperature
 from verdict.model.predict import logits_of
-from verdict.stats.uncertainty import holm, largest, with_bounds
+from verdict.stats.metrics import brier, ece_change, ece_interval, nll_of_logits
+from verdict.stats.ranking import auroc
+from verdict.stats.scores import softmax, top_class
+from verdict.stats.uncertainty import NOTHING, Resampler, Weights, bounded, holm, largest, p_value, with_bounds
+from verdict.stats.weighted import ratio, totals, weighted_mean
 from verdict.workflow.stage import Stage
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 TEST_SPLIT = "the test split"
+KEPT = 0.95
+_REACH, _POINTS = 2.5, 161
+
+
+def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Maximum concept matching: largest softmax of cosines (n, n_classes) over a temperature, (n,) in (0, 1].
+
+    Ming et al. (2022), Delving into out-of-distribution detection with vision-language representations, eq. 2.
+    """
+    return softmax(cosines / temperature).max(axis=1)
+
+
+def scores(cosines: np.ndarray, logit_scale: float) -> dict[str, np.ndarray]:
+    """Every score of one batch of images, from cosines (n, n_classes) and the model's logit scale.
+
+    Hendrycks and Gimpel (2017), A baseline for detecting misclassified and out-of-distribution examples, for MSP; Liu
+    et al. (2020), Energy-based out-of-distribution detection, eq. 4.
+    """
+    logits = cosines * logit_scale
+    return {
+        "MCM": mcm(cosines),
+        "largest cosine": cosines.max(axis=1),
+        "MSP": softmax(logits).max(axis=1),
+        "energy": logsumexp(logits, axis=1),
+        "negative entropy": -entr(softmax(logits)).sum(axis=1),
+    }
+
+
+def false_positive_rate(score: np.ndarray, is_known: np.ndarray, weights: Weights = None) -> np.ndarray:
+    """Share of unknown images that pass the highest threshold which at least 95 % of the known ones pass.
+
+    A score (n,) equal to the threshold passes. NaN if a side is empty. Weights as in `verdict.stats.weighted`.
+    """
+    # Rows at or above each distinct score, from the highest on, (..., n_distinct).
+    values, cells = np.unique(-score, return_inverse=True)
+    known, unknown = (totals(weights, cells, len(values), side).cumsum(axis=-1) for side in (is_known, ~is_known))
+    is_enough = known >= KEPT * known[..., -1:] - 1e-9
+    place = is_enough.argmax(axis=-1)[..., None]
+    passed = np.take_along_axis(unknown, place, axis=-1)[..., 0]
+    found = ratio(passed, unknown[..., -1], empty=np.nan)
+    return np.where(known[..., -1] > 0, found, np.nan)[()]
+
+
+def told_apart(score: np.ndarray, is_known: np.ndarray, weights: Weights = None) -> dict[str, np.ndarray]:
+    """AUROC, and FPR at 95 % kept."""
+    return {"auroc": auroc(score, is_known, weights), "fpr95": false_positive_rate(score, is_known, weights)}
+
+
+def detection_table(
+    known: Mapping[str, np.ndarray],
+    unknown: Mapping[str, np.ndarray],
+    known_resampler: Resampler,
+    unknown_resampler: Resampler,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """How well each score tells known from unknown images, with intervals over images of both sides.
+
+    Each side is resampled by itself, so that their sizes stay; the same resamples serve every score of `known`
+    (n_known,) and `unknown` (n_unknown,). One row a score: score, the two of `told_apart`, each with `_low` and
+    `_high`; n_known, n_unknown. Beside the table: resamples of auroc (n_resamples, n_scores).
+    """
+    n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
+    weights = np.hstack([side.weights() for side in (known_resampler, unknown_resampler)])
+    is_known = np.arange(n_known + n_unknown) < n_known
+    smaller = min(known_resampler, unknown_resampler, key=lambda side: side.n_groups)
+    rows, aurocs = [], []
+    for name in known:
+        score = np.concatenate([known[name], unknown[name]])
+        found, drawn = intervals(partial(told_apart, score, is_known), known_resampler, weights)
+        for metric, one in found.items():
+            # Bounds for a metric that no resample moves are those of a share of the groups of one side.
+            if one.low == one.high:
+                found[metric] = smaller.mean(np.full(len(smaller.groups), one.value), span=(0, 1))
+        rows.append({"score": name, **bounded(found)})
+        aurocs.append(drawn["auroc"])
+    return pd.DataFrame(rows).assign(n_known=n_known, n_unknown=n_unknown), np.stack(aurocs, axis=1)
+
+
+# Logits (n, n_classes), true classes (n,) and the resampler of the images of one condition.
+Condition = tuple[np.ndarray, np.ndarray, Resampler]
+
+
+def regret(
+    logits: np.ndarray, y_true: np.ndarray, temperature: float, weights: Weights = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """NLL at a temperature minus the lowest NLL that any temperature gives (>= 0, nats), and the one that gives it.
+
+    The latter is the best of a grid around the optimum of all rows, 3 % apart, with `temperature` on it, within the
+    range that `Temperature.fit` searches. Weights as in `verdict.stats.weighted`.
+    """
+    best = np.log(Temperature.fit(logits, y_true, allow_small=True).temperature)
+    grid = np.clip(best + np.linspace(-_REACH, _REACH, _POINTS), -LOG_T_BOUND, LOG_T_BOUND)
+    grid = np.append(np.exp(grid), temperature)
+    curves = np.stack([nll_of_logits(logits / one, y_true, weights) for one in grid], axis=-1)
+    return curves[..., -1] - curves.min(axis=-1), grid[curves.argmin(axis=-1)]
+
+
+def transfer_table(
+    fitted: Temperature, conditions: Mapping[str, Condition], *, n_bins: int
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """What one temperature, fitted on images of its own and kept as it is, does under every condition.
+
+    One row a condition: accuracy; ece_before, ece, ece_change; nll_before, nll, nll_change; brier_before, brier;
+    oracle (temperature, not defined at the end of what is searched); regret; each with `_low`, `_high`; p_nll_change
+    (of no change, not adjusted); n. Before is T = 1. Beside the table: resamples of each regret, (n_resamples,).
+    """
+    rows, regrets = [], {}
+    for name, (logits, y_true, resampler) in conditions.items():
+        found, drawn = intervals(partial(_measured, logits, y_true, fitted.temperature), resampler)
+        # A regret is at least zero, and resampling adds to it: its interval reaches down to the value.
+        low = min(found["regret"].low, found["regret"].value)
+        found["regret"] = replace(found["regret"], low=low)
+        if abs(np.log(found["oracle"].value)) >= LOG_T_BOUND - 1e-9:
+            found["oracle"] = NOTHING
+        first, probs = {"accuracy": found.pop("accuracy")}, (softmax(logits), softmax(logits / fitted.temperature))
+        for metric, shown in zip(("ece_before", "ece"), probs, strict=True):
+            first[metric] = ece_interval(shown, y_true, resampler, n_bins=n_bins)
+        first["ece_change"] = ece_change(*probs, y_true, resampler, n_bins=n_bins)
+        p_change = p_value(found["nll_change"].value, drawn["nll_change"])
+        row: dict[str, object] = {"condition": name, **bounded(first | found)}
+        rows.append(row | {"p_nll_change": p_change, "n": len(y_true)})
+        regrets[name] = drawn["regret"]
+    return pd.DataFrame(rows), regrets
+
+
+def _measured(logits: np.ndarray, y_true: np.ndarray, temperature: float, weights: Weights) -> dict[str, np.ndarray]:
+    found = {"accuracy": weighted_mean(top_class(logits) == y_true, weights)}
+    for suffix, divisor in (("_before", 1.0), ("", temperature)):
+        found[f"nll{suffix}"] = nll_of_logits(logits / divisor, y_true, weights)
+        found[f"brier{suffix}"] = brier(softmax(logits / divisor), y_true, weights)
+    found["nll_change"] = found["nll"] - found["nll_before"]
+    found["regret"], found["oracle"] = regret(logits, y_true, temperature, weights)
+    return found
 
 
 def unknowns(bench: Bench) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -43,17 +186,17 @@ def unknowns(bench: Bench) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
 
 
 def detection(bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Every score against every kind of unknown pictures: `ood.detection_table` with a column unknown.
+    """Every score against every kind of unknown pictures: `detection_table` with a column unknown.
 
     The last row is the largest AUROC on the classes left out, with bounds that pay for its having been picked. Numbers:
     that one, and MCM on the classes left out and on photographs.
     """
     stage, tables = bench.stage, []
-    found = {name: ood.scores(cosines[name], bench.study.logit_scale) for name in cosines}
+    found = {name: scores(cosines[name], bench.study.logit_scale) for name in cosines}
     resamplers = {name: stage.resampler(units) for name, units in groups.items()}
     best: dict[str, object] = {"unknown": NEAR, "score": f"the best of {len(found['known'])}"}
     for name in (NEAR, FAR, NOISE):
-        table, drawn = ood.detection_table(found["known"], found[name], resamplers["known"], resamplers[name])
+        table, drawn = detection_table(found["known"], found[name], resamplers["known"], resamplers[name])
         tables.append(table.assign(unknown=name))
         if name == NEAR:
             top = largest(table["auroc"], drawn, level=stage.params.statistics.level)
@@ -73,8 +216,8 @@ def temperatures(
     """AUROC of MCM over temperatures of the cosines, by kind of unknown pictures, with bounds."""
     grid, curves = bench.stage.params.clip_robustness.temperatures, {}
     for name in (NEAR, FAR):
-        sides = [{f"{t:g}": ood.mcm(cosines[side], t) for t in grid} for side in ("known", name)]
-        found, _ = ood.detection_table(*sides, *(bench.stage.resampler(groups[side]) for side in ("known", name)))
+        sides = [{f"{t:g}": mcm(cosines[side], t) for t in grid} for side in ("known", name)]
+        found, _ = detection_table(*sides, *(bench.stage.resampler(groups[side]) for side in ("known", name)))
         bounds = {"low": found["auroc_low"], "high": found["auroc_high"]}
         curves[name] = found.assign(log_temperature=np.log10(grid), **bounds)
     return curves
@@ -90,7 +233,7 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     """Fit T on all of the calib split's zero-shot logits, and carry it to the test split and to changed pictures.
 
     `shown`: logits of the pictures as drawn, then of each change, as `read_changed` gives them. The table is that of
-    `transfer.transfer_table`, first the test split and the pictures as drawn; `p_nll_change` is adjusted for the
+    `transfer_table`, first the test split and the pictures as drawn; `p_nll_change` is adjusted for the
     changes. The last row is their largest regret, with bounds that pay for its having been picked.
     Numbers `transfer.*`: T, scores on the test split, how often T serves under a change, and the largest regret.
     """
@@ -101,7 +244,7 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     stage.numbers["transfer.temperature"] = spread.number(n=fitted.n, split="calib")
     conditions = {TEST_SPLIT: (own, y_test, stage.resampler(test_units))}
     conditions |= {name: (one, subject.y_true, bench.resampler) for name, one in shown.items()}
-    table, regrets = transfer.transfer_table(fitted, conditions, n_bins=stage.params.statistics.ece_bins)
+    table, regrets = transfer_table(fitted, conditions, n_bins=stage.params.statistics.ece_bins)
     table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
     test, shifted = table.iloc[0], table.iloc[2:]
     drawn = np.stack([regrets[name] for name in shifted["condition"]], axis=1)

@@ -1,9 +1,11 @@
-"""The page on other tasks: captions to be found, points and changes in depth, questions to an assistant."""
+"""The page on other tasks: captions to be found, points and changes in depth, questions to an assistant.
 
-from __future__ import annotations
+Similarities are (n_images, n_texts); `relevant` of the same shape says which texts belong to which images. Equal
+similarities are ordered by place in the gallery, as a stable sort orders them.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,14 @@ from verdict.base.artifacts import write_text
 from verdict.base.numbers import EXACT
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.words import clean, prompt
-from verdict.clip.robustness import assistant, points, retrieval
+from verdict.clip.robustness import assistant
+from verdict.clip.robustness.changed import homography, project, warped
 from verdict.clip.robustness.corruptions import IN_DEPTH, SEVERITIES, as_unit, corrupt, standing_depth
 from verdict.clip.robustness.robustness_study import Bench
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import bounded
+from verdict.stats.uncertainty import Resampler, bounded
 
+CUTS = (1, 5, 10)
 MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
     "turned by 15°": {"degrees": 15.0},
     "turned by 90°": {"degrees": 90.0},
@@ -27,6 +31,77 @@ MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
     "tilted": {"tilt": 0.5},
     "moved": {"shift": (0.125, -0.083)},
 }
+
+
+def equivalent_pairs(relevant: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """As `relevant`, and every text that says the same, word for word: the model cannot tell copies apart."""
+    words = np.asarray(captions)
+    return relevant @ (words[:, None] == words)
+
+
+def first_ranks(similarity: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Rank, from 1, of the best relevant gallery item of each query, int (n_queries,).
+
+    Every query has something relevant. For captions as queries pass the transposed arrays.
+    """
+    order = np.argsort(-similarity, axis=1, kind="stable")
+    return 1 + np.take_along_axis(relevant, order, axis=1).argmax(axis=1)
+
+
+def retrieval_table(
+    similarity: np.ndarray, pairs: Mapping[str, np.ndarray], resampler: Resampler, *, n_points: int
+) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Both directions, under every way to count what is right, such as own captions alone, and with equal ones.
+
+    Image i and text i are one row of the resampler; the gallery stays. Columns query, counted, r1, r5, r10, each with
+    `_low`, `_high`, and chance_r1. Beside the table, by what is counted: R@k from image to text for k = 1 … n_points,
+    columns k, recall, low, high.
+    """
+    rows, curves = [], {}
+    for counted, truth in pairs.items():
+        for query, found, right in (("image", similarity, truth), ("text", similarity.T, truth.T)):
+            ranks = first_ranks(found, right)
+            row = bounded({f"r{k}": resampler.mean(ranks <= k, span=(0, 1)) for k in CUTS})
+            rows.append({"query": query, "counted": counted, **row, "chance_r1": float(truth.mean())})
+            if query == "image":
+                recalls = [(k, resampler.mean(ranks <= k, span=(0, 1))) for k in range(1, n_points + 1)]
+                curve = [(k, one.value, one.low, one.high) for k, one in recalls]
+                curves[counted] = pd.DataFrame(curve, columns=["k", "recall", "low", "high"])
+    return pd.DataFrame(rows), curves
+
+
+def correspondences(
+    first: np.ndarray, second: np.ndarray, matrix: np.ndarray, px: int, is_keypoint: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
+
+    `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
+    whose true place lies inside the second view. Of each its image (n_points,); how far the patch that is most alike
+    lies from the true place, middle to point, as a share of the side (n_points,); and how far every patch does
+    (n_points, grid * grid): patches are coarse, so that the nearest is the best there is.
+    """
+    grid = round(first.shape[1] ** 0.5)
+    at = (np.arange(grid) + 0.5) * px / grid - 0.5
+    middles = np.stack([np.tile(at, grid), np.repeat(at, grid)], axis=1)
+    truth = project(middles, matrix)
+    is_inside = ((truth >= -0.5) & (truth <= px - 0.5)).all(axis=1)
+    image, patch = np.nonzero(is_keypoint & is_inside)
+    chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
+    away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
+    return image, away[np.arange(len(image)), chosen], away
+
+
+def patches_of(images: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of square images (n, px, px, channels) as they are, row by row: (n, grid * grid, values of a patch)."""
+    n, px, _, channels = images.shape
+    side = px // grid
+    cut = images[:, : side * grid, : side * grid].reshape(n, grid, side, grid, side, channels)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(n, grid * grid, -1)
+
+
+def patches_with_ink(masks: np.ndarray, grid: int) -> np.ndarray:
+    """Patches of which at least a quarter is foreground, bool (n, grid * grid), from masks (n, px, px)."""
+    return patches_of(masks[..., None], grid).mean(axis=2) >= 0.25
 
 
 def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
@@ -50,18 +125,18 @@ def captioned(bench: Bench) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarr
         is_true = y_true[:, None] == y_true[None, :]
     images = np.asarray(study.cache.images(subject.images[rows]))
     similarity = images @ np.asarray(study.cache.texts(texts)).T
-    counted = {"own": own, "equal": retrieval.equivalent_pairs(own, texts), "true": is_true}
+    counted = {"own": own, "equal": equivalent_pairs(own, texts), "true": is_true}
     return similarity, counted, subject.groups[rows]
 
 
 def found_captions(
     bench: Bench, similarity: np.ndarray, counted: Mapping[str, np.ndarray], groups: np.ndarray
 ) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """R@k and mean reciprocal rank in both directions, and the curves of image to caption over k."""
+    """R@k in both directions, and the curves of image to caption over k."""
     options = {"resampler": bench.stage.resampler(groups), "n_points": min(50, len(groups))}
-    table, curves = retrieval.retrieval_table(similarity, counted, **options)
+    table, curves = retrieval_table(similarity, counted, **options)
     for _, row in table[table["query"] == "image"].iterrows():
-        for k in retrieval.CUTS:
+        for k in CUTS:
             bench.keep(f"retrieval.{row['counted']}_r{k}", row, f"r{k}", len(groups), "%")
     bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
     return table, curves
@@ -77,16 +152,16 @@ def correspondence(bench: Bench) -> pd.DataFrame:
     params = stage.params.clip_robustness
     n = min(params.n_views, len(subject))
     images, px, grid = subject.images[:n], subject.images.shape[1], int(study.facts["grid"])
-    is_keypoint = points.patches_with_ink(subject.masks[:n], grid)
+    is_keypoint = patches_with_ink(subject.masks[:n], grid)
     is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
     first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
     rows = []
     for view, options in MAPS.items():
-        matrix = points.homography(px, **options)
-        seen = points.warped(images, matrix)
+        matrix = homography(px, **options)
+        seen = warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
-            image, distance, away = points.correspondences(seen_first, second[features], matrix, px, is_keypoint)
+            image, distance, away = correspondences(seen_first, second[features], matrix, px, is_keypoint)
             resampler, row = stage.resampler(subject.groups[image]), {"view": view, "features": features}
             for share in params.found_within:
                 at = {"": distance <= share, "_at_best": away.min(axis=1) <= share}
@@ -103,7 +178,7 @@ def correspondence(bench: Bench) -> pd.DataFrame:
 
 def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
     """Patches as their own pixels less their mean, unit length: (n, grid * grid, d)."""
-    flat = points.patches_of(as_unit(images), grid)
+    flat = patches_of(as_unit(images), grid)
     flat = flat - flat.mean(axis=-1, keepdims=True)
     return flat / (np.linalg.norm(flat, axis=-1, keepdims=True) + 1e-6)
 

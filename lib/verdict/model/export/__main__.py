@@ -4,8 +4,6 @@ python -m verdict.model.export --profile PROFILE --pairs FILE --images FOLDER --
 python -m verdict.model.export --check predictions.csv --labels FILE
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -19,7 +17,7 @@ from verdict.base.files.picture_files import found_images
 from verdict.base.params import StatisticsParams, load_params
 from verdict.base.refusals import N_LISTED
 from verdict.data.own.pair_file import read_pair_file
-from verdict.data.pairs import check_pairs, make_pair_id
+from verdict.data.pairs import check_pairs, with_pair_ids
 from verdict.model.export import table
 from verdict.workflow import stages
 from verdict.workflow.run import device_lease
@@ -52,15 +50,10 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     set_threads(params.execution.threads)
     started = time.monotonic()
     chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
-    logits, unreadable = predict(
-        kept,
-        chosen,
-        files,
-        batch=params.execution.feature_batch,
-        workers=params.execution.threads,
-        skip_unreadable=skip,
-        progress=lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)"),
-    )
+    run = params.execution
+    options = {"batch": run.feature_batch, "workers": run.threads, "skip_unreadable": skip}
+    options["progress"] = lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)")
+    logits, unreadable = predict(kept, chosen, files, **options)
     known = np.isfinite(logits).all(axis=1)
     if not known.any():
         raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
@@ -84,13 +77,8 @@ def _read(pairs: Path, images: Path, *, skip: bool) -> tuple[pd.DataFrame, dict[
     """The pairs as they stand in their file, and the files of their images."""
     file = read_pair_file(pairs, labelled=False)
     rows = file.rows[["image_id", "hypothesis"]]
-    ids = [make_pair_id(i, h) for i, h in zip(rows["image_id"], rows["hypothesis"], strict=True)]
-    check_pairs(
-        rows.assign(pair_id=ids, group_id=rows["image_id"]),
-        source=str(pairs),
-        lines=file.rows["line"],
-        allow_repeats=True,
-    )
+    checked = with_pair_ids(rows.assign(group_id=rows["image_id"]))
+    check_pairs(checked, source=str(pairs), lines=file.rows["line"], allow_repeats=True)
     named = file.rows.assign(written=file.rows["image_id"])
     files, _ = found_images(named, pairs, images, allow_missing=skip, hint="; SKIP=1 leaves their rows out")
     return rows, files

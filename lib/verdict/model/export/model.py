@@ -1,7 +1,5 @@
 """The kept model of a profile, from its records, and its logits for images and hypotheses that it has never seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import pandas as pd
 from verdict.base import paths
 from verdict.base.artifacts import StaleResultError, relative, sha256_file, sha256_tree, verify_outputs
 from verdict.base.files.images import ImageStore
+from verdict.base.files.picture_files import find_damaged
 from verdict.base.numbers import Numbers
 from verdict.base.params import ModelParams
 from verdict.base.refusals import N_LISTED
@@ -118,7 +117,7 @@ def predict(
     logit, unreadable, done = np.full(len(pairs), np.nan), {}, 0
     for rows in model.parts(order):
         asked = pairs.iloc[rows].astype({"hypothesis": str})
-        shown, images, faults = _load(store, list(pd.unique(asked["image_id"])), model.encoders.image_size)
+        shown, images, faults = _load(store, files, list(pd.unique(asked["image_id"])), model.encoders.image_size)
         unreadable |= faults
         # After a fault that stops the export, the remaining images are only read, to count the faults.
         if images and (skip_unreadable or not unreadable):
@@ -135,17 +134,12 @@ def predict(
 
 
 def _load(
-    store: ImageStore, image_ids: list[str], size: tuple[int, int]
+    store: ImageStore, files: Mapping[str, Path], image_ids: list[str], size: tuple[int, int]
 ) -> tuple[np.ndarray, list[str], dict[str, str]]:
     """Pixels of the images that can be read, their ids, and the cause for each of the others."""
     try:
         return store.load(image_ids, size=size), image_ids, {}
     except (ValueError, OSError):
-        faults: dict[str, str] = {}
-        for image_id in image_ids:
-            try:
-                store.load([image_id], size=size)
-            except (ValueError, OSError) as error:
-                faults[image_id] = str(error)
+        faults = find_damaged({image_id: files[image_id] for image_id in image_ids})
         good = [image_id for image_id in image_ids if image_id not in faults]
         return store.load(good, size=size), good, faults

@@ -1,7 +1,5 @@
 """The exported file: its columns, and reading it back against labels; text survives spreadsheets (`spreadsheet`)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What teaching any encoder has in common: weights, optimiser and schedule."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

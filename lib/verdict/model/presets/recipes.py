@@ -1,7 +1,5 @@
 """What each tiny preset is taught on: scenes with what they hold, and sentences without labels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
@@ -147,8 +145,6 @@ TEXT = {
         steps=2700,
         learning_rate=1.5e-3,
         window=2048,
-        masked_rows=0.25,
-        bag_weight=40.0,
         n_places=12,
         place_weight=5.0,
         pull=0.4,
@@ -160,9 +156,6 @@ TEXT = {
         steps=5000,
         batch=64,
         n_word_pairs=768,
-        window=1024,
-        masked_rows=0.25,
-        bag_weight=40.0,
     ),
 }
 

@@ -1,7 +1,5 @@
 """From what was taught to a preset's folder: weights in 16 bits, model card; the command that makes presets."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import tempfile

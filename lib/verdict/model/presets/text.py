@@ -1,7 +1,5 @@
 """Teach a tiny DistilBERT masked words, and its [CLS] token what was said."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,9 @@ from verdict.model.presets.optimiser import descend, weights
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WIDTH, HEADS, BLOCKS, MAX_TOKENS = 128, 4, 4, 32
 MASKED_SHARE = 0.15
+# Share of a batch in which words are hidden: [CLS] is asked only for sentences that it read whole. And the weight of
+# what it is asked, against the masked words.
+MASKED_ROWS, BAG_WEIGHT = 0.25, 40.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,7 @@ class TextRecipe:
         Of how many neighbouring words of `meant`, the most frequent ones, [CLS] is asked besides; they tell "black on
         yellow" from "yellow on black".
     window : int
-        If not 0, a batch is drawn from so many sentences of nearly equal length, so that little of it is padding.
-    masked_rows : float in (0, 1]
-        Share of a batch in which words are hidden. Below 1, [CLS] is asked only for sentences that it read whole.
-    bag_weight : float
-        Of what [CLS] is asked, against the masked words.
+        A batch is drawn from so many sentences of nearly equal length, so that little of it is padding.
     n_places : int
         [CLS] is asked besides which word stands at each of so many places of `meant`, padding included; that tells who
         is left of whom.
@@ -55,9 +52,7 @@ class TextRecipe:
     batch: int = 128
     learning_rate: float = 1.0e-3
     n_word_pairs: int = 0
-    window: int = 0
-    masked_rows: float = 1.0
-    bag_weight: float = 10.0
+    window: int = 1024
     n_places: int = 0
     place_weight: float = 1.0
     pull: float = 0.0
@@ -107,13 +102,12 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
 
     def step_loss() -> tuple[torch.Tensor, float]:
         chosen = torch.from_numpy(_draw(lengths, recipe, rng))
-        longest = int(lengths[chosen].max()) if recipe.window else shown.shape[1]
-        batch = shown[chosen, :longest]
+        batch = shown[chosen, : int(lengths[chosen].max())]
         if recipe.unknown:
             batch = forget(batch, meant[chosen], recipe.unknown, rng)
-        n_masked = round(recipe.masked_rows * len(batch))
+        n_masked = round(MASKED_ROWS * len(batch))
         hidden, masked = mask_and_encode(backbone, batch, rng, training=True, n_masked=n_masked)
-        whole = slice(n_masked if recipe.masked_rows < 1 else 0, None)
+        whole = slice(n_masked, None)
         words = torch.nn.functional.cross_entropy(reader(hidden[masked]), batch[masked])
         losses = [words, *asked.losses(hidden[whole, 0], chosen[whole])]
         if recipe.pull:
@@ -159,9 +153,9 @@ class _Asked(torch.nn.Module):
         """Of the sentences `chosen`, encoded as (n, width)."""
         held = torch.nn.functional.binary_cross_entropy_with_logits(self.bag(encoded), self.held[chosen])
         if self.places is None:
-            return [self.recipe.bag_weight * held]
+            return [BAG_WEIGHT * held]
         place = torch.nn.functional.cross_entropy(self.at(encoded).flatten(0, 1), self.ordered[chosen].flatten())
-        return [self.recipe.bag_weight * held, self.recipe.place_weight * place]
+        return [BAG_WEIGHT * held, self.recipe.place_weight * place]
 
     def accuracy(self, encoded: torch.Tensor, chosen: torch.Tensor) -> dict[str, float]:
         """Share of places at which the word is predicted from [CLS], if the recipe trains that."""
@@ -173,8 +167,6 @@ class _Asked(torch.nn.Module):
 
 def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> np.ndarray:
     """Rows of a batch, int64 (batch,)."""
-    if not recipe.window:
-        return rng.integers(0, len(lengths), recipe.batch)
     start = rng.integers(0, max(1, len(lengths) - recipe.window))
     near = np.argsort(lengths, kind="stable")[start : start + recipe.window]
     return near[rng.integers(0, len(near), recipe.batch)]

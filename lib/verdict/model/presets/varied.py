@@ -4,8 +4,6 @@ The vision encoder is taught each scene plain and varied. Handwriting is of the 
 digits drawn by strokes, which no font and no writer has made. Torch only draws: nothing here is learnt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ about boxes come from the warm-up's grammar, over scenes drawn here. Those about
 a rewording that happens to be a sentence of an independent set is not taught.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter
