@@ -275,10 +275,15 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
             drawn = shown.drawn if shown else ()
             main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
             answer = "" if execution.is_trial else _answer(shown, numbers, tuple(links))
-            groups[key] = _group(link, execution) | {
+            groups[key] = {
+                "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
+                "question": link.question,
+                "href": link.href,
+                "holds": _counted(execution.claims),
                 "thumbnail": _thumbnail(main),
                 # What it links to on its own page is elsewhere for whoever reads the card.
                 "answer": answer.replace('href="#', f'href="{link.href}#'),
+                **{"elapsed_s": 0.0, "runs": [], "n_left_out": 0, "marks": set()},
             }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
@@ -293,17 +298,3 @@ def _thumbnail(main: Exhibit | None) -> str:
     with contextlib.suppress(*DAMAGED):
         return thumbnail(main) if main else ""
     return ""
-
-
-def _group(link: Link, execution: Execution) -> dict:
-    """The entry of a page, still without its executions."""
-    return {
-        "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
-        "question": link.question,
-        "href": link.href,
-        "holds": _counted(execution.claims),
-        "elapsed_s": 0.0,
-        "runs": [],
-        "n_left_out": 0,
-        "marks": set(),
-    }
