@@ -1,7 +1,5 @@
 """The index: the answer in pictures, what does not hold, the pages, all claims, what ran, and the glossary."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """What ran, as two pictures: the stages with what they need, and a timeline of the jobs at every place."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
