@@ -289,9 +289,8 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
         asked = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
         statistics, found = _statistics(known, table, asked, calibrated.temperature), {}
         for name, (estimate, truth) in statistics.items():
-            (value, drawn), (true, drawn_true) = (
-                (float(one(None)), draws.replicates(one)) for one in (estimate, truth)
-            )
+            value, true = float(estimate(None)), float(truth(None))
+            drawn, drawn_true = draws.replicates(estimate), draws.replicates(truth)
             row = {"estimate": draws.around(value, drawn), "truth": draws.around(true, drawn_true)}
             found[name] = row["error"] = draws.around(value - true, drawn - drawn_true)
             told = {"split": split, "n": len(table), "method": name, "verdict": judged(found[name])}

@@ -286,9 +286,8 @@ def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: st
     hits = {name: (probe_answers(*parts) == parts[2].y).astype(np.float64) for name, parts in layers.items()}
     resampler, rows = stage.resampler(layers[first][2].groups), []
     for name, (_, _, test) in layers.items():
-        right, beyond = resampler.mean(hits[name], span=SHARE), NOTHING
-        if name != first:
-            beyond = resampler.mean(hits[name] - hits[first], span=GAP)
+        right = resampler.mean(hits[name], span=SHARE)
+        beyond = NOTHING if name == first else resampler.mean(hits[name] - hits[first], span=GAP)
         groups, distance = test.groups[sample], pairwise_distances(test.x[sample].astype(np.float64))
         apart = stage.resampler(groups).interval(partial(silhouette, distance, test.y[sample], groups))
         stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
