@@ -478,7 +478,7 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
 
 
 def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list:
-    """An `Attribution` by integrated gradients for each decision; none for saved logits, which no input can be traced to.
+    """An `Attribution` by integrated gradients for each decision; none for saved logits, which lead to no input.
 
     Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
     """
