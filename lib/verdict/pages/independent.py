@@ -306,10 +306,8 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
     return pd.DataFrame(rows)
 
 
-def _statistics(
-    known: pd.DataFrame, new: pd.DataFrame, asked: Mapping[int, pd.DataFrame], temperature: float
-) -> dict[str, tuple[Statistic, Statistic]]:
-    """Estimate and truth by method, as functions of the weights of known and new rows, in this order."""
+def _statistics(known: pd.DataFrame, new: pd.DataFrame, asked: Mapping, temperature: float) -> dict[str, tuple]:
+    """`Statistic`s of estimate and truth by method, of the weights of known and new rows, in this order."""
     first, rest = slice(0, len(known)), slice(len(known), None)
     hit, hit_new = (_answers(table)[0] for table in (known, new))
     sure, sure_new = (softmax(logits_of(table) / temperature).max(axis=1) for table in (known, new))
