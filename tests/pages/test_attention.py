@@ -9,8 +9,8 @@ import pytest
 from page_text import told
 from simulated_stage import make_stage, simulated_table
 from verdict.model import predict
-from verdict.pages import attention
-from verdict.pages.attention import ATTENDED, CONTRAST, LEAST, RANDOM, Deletion
+from verdict.pages import interpretation as attention
+from verdict.pages.interpretation import ATTENDED, CONTRAST, LEAST, RANDOM, Deletion
 
 GRID = (2, 3)
 

@@ -97,7 +97,7 @@ def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
     calls.clear()
     calibration.before_after(stage, test, study.fitted, prefix="calibration.test")
-    calibration.on_all_rows(stage, KEPT, study, test, prefix="calibration.test")
+    calibration.on_all_rows(stage, KEPT, study, test)
     calibration.references(stage, study, test)
     assert len(calls) < 2 * stage.params.statistics.n_resamples
 
@@ -176,7 +176,7 @@ def test_no_temperature_beats_the_oracle_of_a_split(stage):
 def test_all_of_calib_gives_a_temperature_beside_that_of_its_half(stage):
     test = stage.predictions("test", trial="text1", seed=11)
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
-    found = calibration.on_all_rows(stage, KEPT, study, test, prefix="calibration.test")
+    found = calibration.on_all_rows(stage, KEPT, study, test)
     calib = stage.predictions("calib", trial="text1", seed=11)
     assert found["n"].tolist() == [len(study.rows), len(calib)]
     whole = Temperature.fit(logits_of(calib), calib["y_true"]).temperature

@@ -19,7 +19,7 @@ from verdict.model.fit import save_weights
 from verdict.model.kept import KeptModel, load_model
 from verdict.model.network import STATES, FreezePlan, apply_plan
 from verdict.model.predict import prediction_table
-from verdict.pages import attention, interpretation
+from verdict.pages import interpretation
 from verdict.workflow.stages import FEATURES, TRIAL_STAGE, weights_file
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven above", "there is two"]
@@ -136,7 +136,7 @@ def test_the_logit_and_the_attention_move_with_the_image(opened, pairs):
 def test_masked_pictures_are_answered_as_the_whole_network_does(opened, pairs):
     images, rng = opened.pictures(pairs["image_id"]), np.random.default_rng(2)
     fill = interpretation.usual_picture(opened, pairs["image_id"], rng)
-    masked = attention.mask_patches(images, rng.random((N_PAIRS, 6)) < 0.5, fill, GRID)
+    masked = interpretation.mask_patches(images, rng.random((N_PAIRS, 6)) < 0.5, fill, GRID)
     found = interpretation.answer_pictures(opened, pairs, masked)
     assert found == pytest.approx(by_whole_network(opened, pairs, masked), abs=1e-5)
 
@@ -169,20 +169,25 @@ def stage_with(folder, shares):
 
 def test_deletion_masks_in_every_order_and_ends_at_the_same_picture(frozen, pairs, tmp_path):
     stage, pairs = stage_with(tmp_path, (0.2, 0.5, 0.99)), pairs.iloc[:13]
-    weights = attention.split_tokens(interpretation.observe(frozen, pairs)["attention"].mean(axis=1), 6)[1]
+    weights = interpretation.split_tokens(interpretation.observe(frozen, pairs)["attention"].mean(axis=1), 6)[1]
     fill = interpretation.usual_picture(frozen, pairs["image_id"], np.random.default_rng(2))
     found = interpretation.delete_patches(stage, frozen, pairs, weights, fill, np.random.default_rng(3))
     assert found.counts == [1, 3, 6]
-    assert set(found.masked) == {attention.ATTENDED, attention.RANDOM, attention.CONTRAST, attention.LEAST}
+    assert set(found.masked) == {
+        interpretation.ATTENDED,
+        interpretation.RANDOM,
+        interpretation.CONTRAST,
+        interpretation.LEAST,
+    }
     assert found.logit == pytest.approx(interpretation.observe(frozen, pairs)["logit"], abs=1e-5)
     for masked in found.masked.values():
         assert masked.shape == (3, 13)
-        assert masked[2] == pytest.approx(found.masked[attention.ATTENDED][2], abs=1e-5)
-    assert not np.allclose(found.masked[attention.ATTENDED][0], found.masked[attention.LEAST][0], atol=1e-3)
-    top = attention.mask_patches(
-        frozen.pictures(pairs["image_id"]), attention.firsts(np.argsort(-weights, axis=1), 1), fill, GRID
+        assert masked[2] == pytest.approx(found.masked[interpretation.ATTENDED][2], abs=1e-5)
+    assert not np.allclose(found.masked[interpretation.ATTENDED][0], found.masked[interpretation.LEAST][0], atol=1e-3)
+    top = interpretation.mask_patches(
+        frozen.pictures(pairs["image_id"]), interpretation.firsts(np.argsort(-weights, axis=1), 1), fill, GRID
     )
-    assert found.masked[attention.ATTENDED][0] == pytest.approx(
+    assert found.masked[interpretation.ATTENDED][0] == pytest.approx(
         interpretation.answer_pictures(frozen, pairs, top), abs=1e-5
     )
 
@@ -192,7 +197,7 @@ def test_examples_carry_what_was_attended(frozen, pairs):
     logit = states["logit"] - np.median(states["logit"]) - 1e-3
     table = prediction_table(pairs, logit, stage="s", trial="t", seed=1)
     found = interpretation.draw_examples(frozen, table, pairs, states["attention"])
-    rows = attention.example_pairs(table)["row"]
+    rows = interpretation.example_pairs(table)["row"]
     assert {key: len(part) for key, part in found.items()} == dict.fromkeys(("images", "maps", "shares", "titles"), 4)
     for place, row in enumerate(rows):
         pair, title = pairs.iloc[row], found["titles"][place]

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import pairwise_distances, silhouette_score
 
 from simulated_stage import make_stage
-from verdict.pages.attention import Labelled, embed, layer_scores, probe_answers, silhouette
+from verdict.pages.interpretation import Labelled, embed, layer_scores, probe_answers, silhouette
 
 
 def labelled(n, *, shift, seed, width=11, groups_of=3):

@@ -5,8 +5,6 @@ because the exact coverage guarantee holds only if the rows that set the thresho
 (Angelopoulos and Bates 2023, section 1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -136,13 +134,11 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     return pd.DataFrame(rows)
 
 
-def on_all_rows(
-    stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame, *, prefix: str
-) -> pd.DataFrame:
+def on_all_rows(stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
     """The temperature of half the calibration split beside that of the whole, and what each does on test: fitted_on, n,
     temperature, at_bound, nll, ece.
 
-    Numbers `calibration.temperature_all`, `.n_calib`, `<prefix>.ece_all` and `.error` (which no temperature changes).
+    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all` and `.error` (which no temperature changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])
@@ -160,7 +156,7 @@ def on_all_rows(
         rows.append(row | with_bounds("ece", error))
     wrong = resampler.mean(top_class(logits) != y_true, span=SHARE)
     shared = {"n": len(table), "split": str(table["split"].iloc[0])}
-    stage.estimates(prefix, {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
+    stage.estimates("calibration.test", {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
     return pd.DataFrame(rows)
 
 

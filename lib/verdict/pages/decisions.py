@@ -3,12 +3,9 @@ thresholds keep its promise, what that costs, and how many groups it needs; and 
 attributions, for which the framework is imported only where there is a model to explain.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,9 +30,6 @@ from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, W
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import QUESTIONS, VIEWS
-
-if TYPE_CHECKING:
-    from verdict.model.integrated_gradients import Attribution
 
 N_CURVE_POINTS = 100
 
@@ -483,12 +477,12 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
     return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
 
 
-def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
-    """Integrated gradients of some decisions; none where predictions are saved logits, which no input can be traced to.
+def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list:
+    """An `Attribution` by integrated gradients for each decision; none for saved logits, which lead to no input.
 
     Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
     """
-    found: list[Attribution] = []
+    found = []
     if not stage.is_recorded and len(chosen):
         from verdict.model.integrated_gradients import attribute_pairs
 
@@ -498,7 +492,7 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribu
     return found
 
 
-def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
+def attribution_table(found: Sequence, chosen: pd.DataFrame) -> pd.DataFrame:
     """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
     if not found:
         return pd.DataFrame()
@@ -511,7 +505,7 @@ def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.
     )
 
 
-def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict:
+def drawings(found: Sequence, chosen: pd.DataFrame) -> dict:
     """What `draw_attributions` needs."""
     return {
         "images": [attribution.image for attribution in found],

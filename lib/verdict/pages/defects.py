@@ -39,10 +39,7 @@ from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
 
 NAMES: Mapping[Label, str] = {label: label.text for label in Label}
-EXCHANGED: Mapping[Label, str] = {
-    Label.ENTAILMENT: Label.CONTRADICTION.text,
-    Label.CONTRADICTION: Label.ENTAILMENT.text,
-}
+EXCHANGED: Mapping[Label, str] = dict(zip(Label, reversed(NAMES.values()), strict=True))
 # Rows of the study's splits, and its batch.
 PUBLISHED_BATCH = 32
 PUBLISHED_ROWS: Mapping[str, int] = {"val": 3922, "test": 3867}

@@ -169,8 +169,8 @@ def score_runs(stage: Stage, runs: Mapping) -> pd.DataFrame:
         stage.counts(prefix, counts, seeds=(seed,))
         val[seed] = run.predictions[run.predictions["split"] == str(Split.VAL)]
         stage.numbers.merge(found := estimate(val[seed], prefix=f"{prefix}.val", stage=stage))
-        scores = {name: with_bounds(name, found[f"{prefix}.val.{name}"]) for name in ("macro_f1", "nll")}
-        rows.append({"seed": seed, "best_epoch": run.fit.best_epoch, **scores["macro_f1"], **scores["nll"]})
+        scores = {name: found[f"{prefix}.val.{name}"] for name in ("macro_f1", "nll")}
+        rows.append({"seed": seed, "best_epoch": run.fit.best_epoch} | bounded(scores))
     mean = mean_score(stage, answers_of(val))
     shared = {"n": len(val[seed]), "split": str(Split.VAL), "seeds": tuple(runs)}
     stage.numbers[f"{stage.trial_name}.val.macro_f1"] = mean.number(**shared)

@@ -5,8 +5,6 @@ A source may lack one or both independent splits. Tables then lack their rows, t
 sentence says what is absent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -290,9 +288,8 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
         asked = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
         statistics, found = _statistics(known, table, asked, calibrated.temperature), {}
         for name, (estimate, truth) in statistics.items():
-            (value, drawn), (true, drawn_true) = (
-                (float(one(None)), draws.replicates(one)) for one in (estimate, truth)
-            )
+            value, true = float(estimate(None)), float(truth(None))
+            drawn, drawn_true = draws.replicates(estimate), draws.replicates(truth)
             row = {"estimate": draws.around(value, drawn), "truth": draws.around(true, drawn_true)}
             found[name] = row["error"] = draws.around(value - true, drawn - drawn_true)
             told = {"split": split, "n": len(table), "method": name, "verdict": judged(found[name])}
@@ -308,10 +305,8 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
     return pd.DataFrame(rows)
 
 
-def _statistics(
-    known: pd.DataFrame, new: pd.DataFrame, asked: Mapping[int, pd.DataFrame], temperature: float
-) -> dict[str, tuple[Statistic, Statistic]]:
-    """Estimate and truth by method, as functions of the weights of known and new rows, in this order."""
+def _statistics(known: pd.DataFrame, new: pd.DataFrame, asked: Mapping, temperature: float) -> dict[str, tuple]:
+    """`Statistic`s of estimate and truth by method, of the weights of known and new rows, in this order."""
     first, rest = slice(0, len(known)), slice(len(known), None)
     hit, hit_new = (_answers(table)[0] for table in (known, new))
     sure, sure_new = (softmax(logits_of(table) / temperature).max(axis=1) for table in (known, new))

@@ -1,18 +1,321 @@
-"""The kept network seen from inside: the states of the very graph that answers, and its answers to masked images."""
+"""What attention weights say, whether the answer depends on the places that they point at, and how far a layer tells
+classes apart: the states of the very graph that answers, and its answers to masked images.
 
-from __future__ import annotations
+Tokens of an image are those without a place (the class token, first) and then its patches, row by row.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
 
 from verdict.base.labels import Label, Split
+from verdict.base.numbers import EXACT, POINTS
 from verdict.model.kept import KeptModel
 from verdict.model.network import STATES
+from verdict.model.predict import RAW, right_of, two_class
 from verdict.model.trials import shuffle_images
-from verdict.pages import attention
+from verdict.pages.tables import GAP, SHARE
+from verdict.stats.uncertainty import NOTHING, Interval, Weights, bounded, with_bounds
+from verdict.stats.weighted import ratio, row_weights
 from verdict.workflow.stage import Stage
+
+ATTENDED, RANDOM, CONTRAST, LEAST = "most attended", "random", "most contrast", "least attended"
+# Smallest and largest value of what masking does to a pair; a logit has none.
+SPANS = {"prob": SHARE, "flipped": SHARE, "logit_change": None}
+
+
+def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
+    """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
+    n_other = attention.shape[-1] - n_patches
+    return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
+
+
+def relative_entropy(weights: np.ndarray) -> np.ndarray:
+    """Entropy over the last axis as a share of the largest possible: 0 all on one, 1 even, NaN where the sum is 0."""
+    with np.errstate(invalid="ignore"):
+        return stats.entropy(weights.astype(np.float64), axis=-1) / np.log(weights.shape[-1])
+
+
+def head_statistics(attention: np.ndarray, n_patches: int, groups: np.ndarray, *, stage: Stage) -> pd.DataFrame:
+    """Share of the class token and `relative_entropy` over patches of attention (n_pairs, n_heads, n_tokens).
+
+    Returns head, class_token, entropy with intervals over groups; numbers `attention.…` of the averages over heads.
+    """
+    share, patches = split_tokens(attention, n_patches)
+    spread = relative_entropy(patches)
+    heads = [("all heads", share.mean(axis=1), spread.mean(axis=1))]
+    heads += [(f"head {k + 1}", share[:, k], spread[:, k]) for k in range(attention.shape[1])]
+    resampler, rows = stage.resampler(groups), []
+    for name, of_token, of_patches in heads:
+        found = {"class_token": resampler.mean(of_token, span=SHARE), "entropy": resampler.mean(of_patches, span=SHARE)}
+        rows.append({"head": name} | bounded(found))
+        if name == "all heads":
+            stage.estimates("attention", found, {"class_token": "%"}, n=len(attention), split="test")
+    return pd.DataFrame(rows)
+
+
+def logit_gap(table: pd.DataFrame, logit: np.ndarray) -> float:
+    """Largest difference between stored logits and others for the same pairs, relative to logits above one."""
+    stored = table["logit_1"].to_numpy()
+    return float(np.max(np.abs(logit - stored) / np.maximum(1.0, np.abs(stored))))
+
+
+def drawn_checks(stage: Stage, table: pd.DataFrame, logit: np.ndarray, exchanged: np.ndarray) -> pd.DataFrame:
+    """Whether the logit beside the attention is the stored one, and hangs on the image: quantity, measured.
+
+    Numbers `attention.n_pairs`, `.logit_gap`, and with the image exchanged `.image_effect` (mean |Δ logit|) and
+    `.image_flips` (share of answers that change).
+    """
+    resampler, shared = stage.resampler(table["group_id"].to_numpy()), {"n": len(table), "split": "test"}
+    moved = resampler.mean(np.abs(exchanged - logit))
+    flipped = resampler.mean(_answers(exchanged) != _answers(logit), span=SHARE)
+    stage.number("attention.n_pairs", len(table), split="test", unit="count")
+    gap = stage.number("attention.logit_gap", logit_gap(table, logit), kind=EXACT, **shared)
+    stage.estimates("attention", {"image_effect": moved, "image_flips": flipped}, {"image_flips": "%"}, **shared)
+    quantities = {"largest gap to a stored logit": gap, "mean change of the logit with another image": moved}
+    quantities["share of answers that change with another image"] = flipped
+    return pd.DataFrame([{"quantity": words} | with_bounds("measured", one) for words, one in quantities.items()])
+
+
+def example_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """The first right and wrong answer to each label by pair id, as far as there are any, with `is_right` and `row`."""
+    marked = table.assign(is_right=right_of(table), row=np.arange(len(table)))
+    first = marked.sort_values("pair_id", kind="stable").drop_duplicates(["y_true", "is_right"])
+    return first.sort_values(["y_true", "is_right"], ascending=[True, False], ignore_index=True)
+
+
+def patch_counts(shares: Sequence[float], n_patches: int) -> list[int]:
+    """Numbers of patches that shares of an image come to: whole, at least one, each once, ascending."""
+    return sorted({max(1, round(share * n_patches)) for share in shares})
+
+
+def by_patch(pixels: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """(..., H, W, C) → (..., rows, H / rows, columns, W / columns, C), without a copy where possible."""
+    (rows, columns), (height, width, channels) = grid, pixels.shape[-3:]
+    if height % rows or width % columns:
+        raise ValueError(f"an image of {height} x {width} pixels is not a grid of {rows} x {columns} patches")
+    return pixels.reshape(*pixels.shape[:-3], rows, height // rows, columns, width // columns, channels)
+
+
+def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Mean absolute difference of each patch of images (n, H, W, 3) to `fill` (H, W, 3), (n, n_patches) grey levels."""
+    apart = np.abs(images.astype(np.int16) - fill.astype(np.int16))
+    return by_patch(apart, grid).mean(axis=(-4, -2, -1)).reshape(len(images), -1)
+
+
+def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
+    places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
+    return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
+
+
+def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """In which order patches are masked, by name: each (n, n_patches), a permutation of the patches in each row. By
+    attention weights (n, n_patches), and by contrast (`patch_contrast`), the control that knows where something is and
+    nothing of the hypothesis.
+    """
+    by_attention = np.argsort(-weights, axis=1, kind="stable")
+    return {
+        ATTENDED: by_attention,
+        CONTRAST: np.argsort(-contrast, axis=1, kind="stable"),
+        RANDOM: rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1),
+        LEAST: by_attention[:, ::-1],
+    }
+
+
+def firsts(order: np.ndarray, k: int) -> np.ndarray:
+    """Mark the first k patches of each row's order, bool (n, n_patches)."""
+    chosen = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(chosen, order[:, :k], True, axis=1)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """Logits of pairs with `counts` of their image's patches masked, ascending: with the whole image `logit`
+    (n_pairs,), `masked` by the order's name (n_counts, n_pairs).
+    """
+
+    counts: list[int]
+    n_patches: int
+    logit: np.ndarray
+    masked: Mapping[str, np.ndarray]
+    groups: np.ndarray
+
+    def outcomes(self, order: str) -> dict[str, np.ndarray]:
+        """What masking in an order does, each (n_counts, n_pairs): `prob` of the answer that was given to the whole
+        image, `logit_change` |Δ logit|, `flipped` 1 where the answer changes.
+        """
+        answer, masked = _answers(self.logit), self.masked[order]
+        return {
+            "prob": np.stack([_prob(row, answer) for row in masked]),
+            "logit_change": np.abs(masked - self.logit),
+            "flipped": np.stack([_answers(row) != answer for row in masked]).astype(np.float64),
+        }
+
+
+def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking does, none first: order, n_masked, share_masked; with intervals prob, logit_change, flipped."""
+    resampler, rows = stage.resampler(deletion.groups), []
+    # Nothing masked changes nothing, by definition and not by measurement.
+    start = {name: Interval(0.0, 0.0, 0.0) for name in SPANS}
+    start["prob"] = resampler.mean(_prob(deletion.logit, _answers(deletion.logit)), span=SPANS["prob"])
+    n_counts = len(deletion.counts)
+    for order in deletion.masked:
+        found = deletion.outcomes(order)
+        means = [{name: resampler.mean(found[name][k], span=SPANS[name]) for name in SPANS} for k in range(n_counts)]
+        for count, one in zip([0, *deletion.counts], [start, *means], strict=True):
+            row = {"order": order, "n_masked": count, "share_masked": count / deletion.n_patches}
+            rows.append(row | bounded(one))
+    return pd.DataFrame(rows)
+
+
+def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
+    """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
+
+    Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
+    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and `.flipped` of the
+    means; `.n_less` of `masking.n_counts` numbers of patches at which the fall is shown to be smaller.
+    """
+    spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
+    attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
+    for order in (name for name in deletion.masked if name != ATTENDED):
+        other, key, n_less = deletion.outcomes(order), f"masking.{order.replace(' ', '_')}", 0
+        gaps = {name: attended[name] - other[name] for name in attended}
+        gaps = {"fall": -gaps.pop("prob"), **gaps}
+        for place, count in enumerate(["all", *deletion.counts]):
+            parts = {name: gap.mean(axis=0) if count == "all" else gap[place - 1] for name, gap in gaps.items()}
+            found = {name: resampler.mean(part, span=spans[name]) for name, part in parts.items()}
+            rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
+            if count == "all":
+                stage.estimates(key, found, units, n=len(deletion.logit), split="test")
+            else:
+                n_less += int(found["fall"].high < 0)
+        stage.number(f"{key}.n_less", n_less, unit="count")
+    stage.number("masking.n_counts", len(deletion.counts), unit="count")
+    return pd.DataFrame(rows)
+
+
+def _answers(logit: np.ndarray) -> np.ndarray:
+    return RAW.decide(two_class(logit))
+
+
+def _prob(logit: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """Probability of an answer, (n,)."""
+    return RAW.probabilities(two_class(logit))[np.arange(len(logit)), answer]
+
+
+# Inverse strengths of the probe's penalty, strongest first.
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """States of one layer for the pairs of one split: x is (n, d), y and groups are (n,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray
+
+
+def probe_answers(train: Labelled, tune: Labelled, test: Labelled) -> np.ndarray:
+    """Answers of a linear probe of standardised features to the rows of `test`, int (n_test,).
+
+    Its penalty (L2) does best on `tune` after a fit on `train`, the stronger of equal ones; then it is fitted on both.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(np.unique(train.y)) < 2:
+        raise ValueError(f"a probe needs two classes to learn from, got {len(train.y)} rows of one")
+
+    def fitted(strength: float, x: np.ndarray, y: np.ndarray):
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
+        return model.fit(x.astype(np.float64), y)
+
+    score = [fitted(strength, train.x, train.y).score(tune.x, tune.y) for strength in STRENGTHS]
+    best = STRENGTHS[int(np.argmax(score))]
+    both = fitted(best, np.concatenate([train.x, tune.x]), np.concatenate([train.y, tune.y]))
+    return both.predict(test.x)
+
+
+def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights: Weights = None) -> ArrayLike:
+    """Mean silhouette of classes: 1 far apart, 0 no separation, negative mixed; the shape of weights less their last.
+
+    A row's silhouette is (b - a) / max(a, b) with a its mean distance to rows of its class, and b the least mean
+    distance to another class, over rows of other groups only: a resample repeats whole groups, and their own copies
+    would look like near neighbours. Where a row finds nobody of its class, it has 0; where it finds nobody of another,
+    the result is NaN. Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n).
+
+    Rousseeuw (1987), Silhouettes, eq. 2 and 3, for groups of one row.
+    """
+    weights = row_weights(weights, len(y))
+    apart = (np.asarray(groups)[:, None] != np.asarray(groups)).astype(np.float64)
+    own, other = np.zeros(weights.shape), np.full(weights.shape, np.inf)
+    for name in np.unique(y):
+        inside = y == name
+        mass = weights * inside
+        mean = ratio(mass @ (distance * apart), mass @ apart, empty=np.nan)
+        own = np.where(inside, mean, own)
+        other = np.where(inside, other, np.minimum(other, mean))
+    other = np.where(np.isinf(other), np.nan, other)
+    largest = np.fmax(own, other)
+    values = np.divide(other - own, largest, out=np.zeros(weights.shape), where=largest != 0)
+    values = np.where(np.isnan(own) & np.isfinite(other), 0.0, values)
+    # Rows that do not count may be NaN.
+    return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1) / weights.sum(axis=-1)
+
+
+def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: str, last: str) -> pd.DataFrame:
+    """What a linear probe reads from each layer, and how far apart its classes lie.
+
+    `layers`: three `Labelled` (train, tune, test) by name, in the network's order, of the same pairs each; `sample`
+    (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
+    intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
+    Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
+    `last`.
+    """
+    from sklearn.metrics import pairwise_distances
+
+    hits = {name: (probe_answers(*parts) == parts[2].y).astype(np.float64) for name, parts in layers.items()}
+    resampler, rows = stage.resampler(layers[first][2].groups), []
+    for name, (_, _, test) in layers.items():
+        right = resampler.mean(hits[name], span=SHARE)
+        beyond = NOTHING if name == first else resampler.mean(hits[name] - hits[first], span=GAP)
+        groups, distance = test.groups[sample], pairwise_distances(test.x[sample].astype(np.float64))
+        apart = stage.resampler(groups).interval(partial(silhouette, distance, test.y[sample], groups))
+        stage.numbers[f"representation.{name}.accuracy"] = right.number(n=len(test.y), split="test", unit="%")
+        stage.numbers[f"representation.{name}.silhouette"] = apart.number(n=len(sample), split="test")
+        if name == last:
+            stage.numbers["representation.gain"] = beyond.number(n=len(test.y), split="test", unit=POINTS)
+        found = {"accuracy": right, "beyond_first": beyond, "silhouette": apart}
+        rows.append({"layer": name, "width": test.x.shape[1]} | bounded(found))
+    return pd.DataFrame(rows)
+
+
+def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, float]:
+    """t-SNE of states (n, d) on one thread, so that a seed gives one picture: points (n, 2) without units, and the
+    perplexity as used.
+
+    It is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton 2008,
+    Visualizing data using t-SNE).
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(x) < 4:
+        raise ValueError(f"a picture of neighbours needs at least four points, got {len(x)}")
+    used = min(perplexity, (len(x) - 1) / 3)
+    with threadpool_limits(1):
+        model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
+        return model.fit_transform(x.astype(np.float32)).astype(np.float64), used
+
 
 # Layers whose states are kept, in the order of computation, in the words of the page.
 LAYERS = {
@@ -61,41 +364,39 @@ def sample_rows(n: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
 
 def delete_patches(
     stage: Stage, model: KeptModel, pairs: pd.DataFrame, weights: np.ndarray, fill: np.ndarray, rng: np.random.Generator
-) -> attention.Deletion:
+) -> Deletion:
     """Mask patches in several orders, encode each masked image anew, and let the network answer.
 
     `weights` (n, n_patches): attention, averaged over heads; `fill` uint8 (H, W, 3) stands where a patch is masked.
     """
     images = model.pictures(pairs["image_id"])
-    counts = attention.patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
-    orders = attention.mask_orders(weights, attention.patch_contrast(images, fill, model.grid), rng)
+    counts = patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
+    orders = mask_orders(weights, patch_contrast(images, fill, model.grid), rng)
     masked: dict[str, np.ndarray] = {}
     for name, order in orders.items():
-        shown = (attention.mask_patches(images, attention.firsts(order, count), fill, model.grid) for count in counts)
+        shown = (mask_patches(images, firsts(order, count), fill, model.grid) for count in counts)
         masked[name] = np.stack([answer_pictures(model, pairs, pictures) for pictures in shown])
         stage.progress(f"masked {len(masked)}/{len(orders)} orders")
     whole = answer_pictures(model, pairs, images)
-    return attention.Deletion(counts, weights.shape[1], whole, masked, pairs["group_id"].to_numpy())
+    return Deletion(counts, weights.shape[1], whole, masked, pairs["group_id"].to_numpy())
 
 
-def labelled_layers(
-    stage: Stage, model: KeptModel, test: Mapping[str, np.ndarray]
-) -> dict[str, tuple[attention.Labelled, attention.Labelled, attention.Labelled]]:
-    """States of each layer for val, calib and test, the last given, as `attention.layer_scores` takes them."""
+def labelled_layers(stage: Stage, model: KeptModel, test: Mapping[str, np.ndarray]) -> dict[str, tuple[Labelled, ...]]:
+    """States of each layer for val, calib and test, the last given, as `layer_scores` takes them."""
     tables = [stage.pairs(split) for split in (Split.VAL, Split.CALIB, Split.TEST)]
     states = [observe(model, pairs) for pairs in tables[:2]] + [test]
     y = [np.array([int(Label.parse(label)) for label in pairs["label"]]) for pairs in tables]
     groups = [pairs["group_id"].to_numpy() for pairs in tables]
-    return {name: tuple(attention.Labelled(states[k][name], y[k], groups[k]) for k in range(3)) for name in LAYERS}
+    return {name: tuple(Labelled(states[k][name], y[k], groups[k]) for k in range(3)) for name in LAYERS}
 
 
 def draw_examples(model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame, weights: np.ndarray) -> dict[str, list]:
-    """Pictures, patch weights by head and titles of `attention.example_pairs`, as `plots.draw_attention` takes them.
+    """Pictures, patch weights by head and titles of `example_pairs`, as `plots.draw_attention` takes them.
 
     Prediction table, pair table and weights of attention (n, heads, n_tokens) are of the same pairs, row by row.
     """
-    chosen = attention.example_pairs(table)
-    share, patches = attention.split_tokens(weights[chosen["row"]], model.grid[0] * model.grid[1])
+    chosen = example_pairs(table)
+    share, patches = split_tokens(weights[chosen["row"]], model.grid[0] * model.grid[1])
     hypotheses = pairs["hypothesis"].to_numpy()[chosen["row"]]
     labels = [Label(int(y)).text for y in chosen["y_true"]]
     outcomes = ["answered rightly" if right else "answered wrongly" for right in chosen["is_right"]]

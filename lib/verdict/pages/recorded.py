@@ -1,7 +1,5 @@
 """What the page on saved logits measures: what was read, how good the model is, and how good people are where."""
 
-from __future__ import annotations
-
 from collections import Counter
 from functools import partial
 from itertools import combinations
@@ -210,9 +208,7 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     return rows
 
 
-def _asked(
-    stage: Stage, found: RecordedSet
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, dict[str, np.ndarray]] | None:
+def _asked(stage: Stage, found: RecordedSet) -> tuple[pd.DataFrame, np.ndarray, np.ndarray, dict] | None:
     """Test rows that people judged: predictions, votes (n, K), largest probability and who is right, (n,) each."""
     columns = vote_columns(stage.classes)
     if not set(columns) <= set(found.pairs):

@@ -1,10 +1,7 @@
 """What a report says of its own making: what its records say of reproducibility, what it took, and what holds."""
 
-from __future__ import annotations
-
 from collections import Counter
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -120,15 +117,25 @@ def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
     those that ask for words (problem, objective, method, questions, pseudocode) are left to the reader.
     """
     rows = []
-    for (factor, name), answer in VARIABLES.items():
-        held, asked, words = answer(stage, records)
-        given = NO if not held else YES if held == asked else PARTLY
-        rows.append((factor, name, given, held, asked, words))
+    for factor, answers in (("Data", _of_data(stage, records)), ("Experiment", _of_experiment(stage, records))):
+        for name, (held, asked, words) in answers.items():
+            given = NO if not held else YES if held == asked else PARTLY
+            rows.append((factor, name, given, held, asked, words))
     return pd.DataFrame(rows, columns=["factor", "variable", "given", "held", "asked", "answer"])
 
 
-def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
-    """Held are its pairs, and a source that somebody else can have."""
+def _of_data(stage: Stage, records: list[Record]) -> dict[str, Answer]:
+    splits = {"training data": Split.TRAIN, "validation data": Split.VAL, "test data": Split.TEST}
+    answered = [record for record in records if record["stage"] == (stage.given or TRIAL_STAGE)]
+    held = sum(_wrote(record, "predictions.parquet") for record in answered)
+    who = "tables" if stage.given else "trials"
+    told = f"{who} with the logits of every pair that was answered, stored with their hash"
+    pairs = {name: _pairs(split, stage, records) for name, split in splits.items()}
+    return pairs | {"results": (held, len(answered), told)}
+
+
+def _pairs(split: str, stage: Stage, records: list[Record]) -> Answer:
+    """Held are a split's pairs, and a source that somebody else can have."""
     first = stage.given or "01_data"
     split = STANDS_IN.get(split, split) if stage.given else split
     numbers, name = stage.upstream_numbers(first), f"data.{split}.n_pairs"
@@ -142,26 +149,32 @@ def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
     return 1 + is_public, 2, f"{numbers[name].text} pairs; source {source}, {whose}; pair table {table[:12]}"
 
 
-def _results(stage: Stage, records: list[Record]) -> Answer:
-    answered = [record for record in records if record["stage"] == (stage.given or TRIAL_STAGE)]
-    held = sum(_wrote(record, "predictions.parquet") for record in answered)
-    who = "tables" if stage.given else "trials"
-    return held, len(answered), f"{who} with the logits of every pair that was answered, stored with their hash"
-
-
-def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
-    pages = [record for record in records if record["stage"] not in (TRIAL_STAGE, *WITHOUT_NOTEBOOK)]
-    held = sum(bool(claims_of(stage, [page])) for page in pages)
-    return held, len(pages), f"pages that state claims, {len(claims_of(stage, pages))} in all, each about one number"
-
-
-def _prediction(stage: Stage, records: list[Record]) -> Answer:
+def _of_experiment(stage: Stage, records: list[Record]) -> dict[str, Answer]:
+    pages, n = [record for record in records if record["stage"] not in WITHOUT_NOTEBOOK], len(records)
+    stating = [claims_of(stage, [page]) for page in pages if page["stage"] != TRIAL_STAGE]
+    stated = f"pages that state claims, {sum(map(len, stating))} in all, each about one number"
     claims = claims_of(stage, records)
-    held = sum(claim["comparison"] != EXCLUDES for claim in claims)
-    return held, len(claims), "claims that predict a direction or a margin, in code; none was registered beforehand"
+    predicted = "claims that predict a direction or a margin, in code; none was registered beforehand"
+    versions, n_alike = Counter(tuple(sorted(one["versions"].items())) for one in records).most_common(1)[0]
+    parameters, n_equal = Counter(record["params_hash"] for record in records).most_common(1)[0]
+    chosen = (stage.params.data.seed,)
+    if not stage.given:
+        chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
+    told = f"executions under parameter set {parameters}; values that are not the default: "
+    told += f"{len(records[0]['non_default'])}; seeds {', '.join(map(str, chosen))}"
+    executed = sum(_wrote(page, "executed.ipynb") for page in pages)
+    return {
+        "hypothesis": (sum(map(bool, stating)), len(stating), stated),
+        "prediction": (sum(claim["comparison"] != EXCLUDES for claim in claims), len(claims), predicted),
+        "method source code": _source(records),
+        "hardware": _hardware(records),
+        "software dependencies": (n_alike, n, f"executions under {', '.join(map(' '.join, versions))}"),
+        "experiment set-up": (n_equal, n, told),
+        "experiment source code": (executed, len(pages), f"executed notebooks; {records[0]['command']}"),
+    }
 
 
-def _source(stage: Stage, records: list[Record]) -> Answer:
+def _source(records: list[Record]) -> Answer:
     commit, n = Counter(record["commit"] for record in records).most_common(1)[0]
     states = [record["dirty"] for record in records if record["commit"] == commit]
     if commit == UNKNOWN:
@@ -171,51 +184,12 @@ def _source(stage: Stage, records: list[Record]) -> Answer:
     return states.count(False), len(records), told + unknown
 
 
-def _hardware(stage: Stage, records: list[Record]) -> Answer:
+def _hardware(records: list[Record]) -> Answer:
     hosts = [{**record["host"], "device": record["device"]} for record in records]
     held = [name for name in HARDWARE if all(str(host.get(name) or UNKNOWN) != UNKNOWN for host in hosts)]
-    seen = {name: sorted({str(host[name]) for host in hosts}) for name in held}
-    missing = [name for name in HARDWARE if name not in held]
-    listed = "; ".join(f"{name} {', '.join(values)}" for name, values in seen.items())
-    return len(held), len(HARDWARE), f"{listed}; not recorded: {', '.join(missing) or 'nothing'}"
-
-
-def _software(stage: Stage, records: list[Record]) -> Answer:
-    found = Counter(tuple(sorted(record["versions"].items())) for record in records)
-    versions, held = found.most_common(1)[0]
-    return held, len(records), "executions under " + ", ".join(f"{name} {version}" for name, version in versions)
-
-
-def _setup(stage: Stage, records: list[Record]) -> Answer:
-    parameters, held = Counter(record["params_hash"] for record in records).most_common(1)[0]
-    chosen = (stage.params.data.seed,)
-    if not stage.given:
-        chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
-    seeds = ", ".join(map(str, chosen))
-    changed = len(records[0]["non_default"])
-    told = f"executions under parameter set {parameters}; values that are not the default: {changed}; seeds {seeds}"
-    return held, len(records), told
-
-
-def _experiment_code(stage: Stage, records: list[Record]) -> Answer:
-    pages = [record for record in records if record["stage"] not in WITHOUT_NOTEBOOK]
-    held = sum(_wrote(record, "executed.ipynb") for record in pages)
-    return held, len(pages), f"executed notebooks; {records[0]['command']}"
-
-
-VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
-    ("Data", "training data"): partial(_data, Split.TRAIN),
-    ("Data", "validation data"): partial(_data, Split.VAL),
-    ("Data", "test data"): partial(_data, Split.TEST),
-    ("Data", "results"): _results,
-    ("Experiment", "hypothesis"): _hypothesis,
-    ("Experiment", "prediction"): _prediction,
-    ("Experiment", "method source code"): _source,
-    ("Experiment", "hardware"): _hardware,
-    ("Experiment", "software dependencies"): _software,
-    ("Experiment", "experiment set-up"): _setup,
-    ("Experiment", "experiment source code"): _experiment_code,
-}
+    listed = "; ".join(f"{name} {', '.join(sorted({str(host[name]) for host in hosts}))}" for name in held)
+    missing = ", ".join(name for name in HARDWARE if name not in held)
+    return len(held), len(HARDWARE), f"{listed}; not recorded: {missing or 'nothing'}"
 
 
 def compare_again(stage: Stage, given: np.ndarray, stored: np.ndarray) -> pd.DataFrame:

@@ -1,7 +1,5 @@
 """What all pages share: means by part of the rows, and what a number says of its table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +12,7 @@ SHARE = (0.0, 1.0)
 GAP = (-1.0, 1.0)
 
 
-def by_part(
-    draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple], what: str = "cases"
-) -> pd.DataFrame:
+def by_part(draws: Resampler, parts: Mapping, columns: Mapping[str, tuple], what: str = "cases") -> pd.DataFrame:
     """Mean of each column (values, span) over the rows of each part (n,) bool, with intervals: `what`, n, columns."""
     values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
     rows = []

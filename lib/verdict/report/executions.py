@@ -2,8 +2,6 @@
 page's numbers come from, as a plain structure for the templates.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re
@@ -320,11 +318,9 @@ def provenance(execution: Execution, executions: Sequence[Execution] = ()) -> di
     """Everything that the provenance box of a page shows; `executions` are those of the whole report."""
     run = execution.run
     rebuild = f"make report PROFILE={run.get('profile', '')}".strip()
-    as_recorded = {key: run.get(key, "") for key in ("profile", "params_hash", "started")}
-    files = {key: dict(run.get(key, {})) for key in ("versions", "host", "inputs", "outputs")}
     return {
-        **as_recorded,
-        **files,
+        **{key: run.get(key, "") for key in ("profile", "params_hash", "started")},
+        **{key: dict(run.get(key, {})) for key in ("versions", "host", "inputs", "outputs")},
         "commit": str(run.get("commit", "unknown")),
         "run": "-".join(filter(None, [str(run.get("commit", ""))[:12], str(run.get("params_hash", ""))[:8]])),
         "changes": changes(run),

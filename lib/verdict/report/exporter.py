@@ -4,8 +4,6 @@
 as the report.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import functools
@@ -283,9 +281,7 @@ def banner(kind: str, headline: str, details: Iterable[str]) -> dict[str, str]:
 SMOKE = banner("smoke", "Smoke run: made to test the machinery.", ["Too little data; no number here means anything."])
 
 
-def banners(
-    execution: Execution, site: Site, errors: Sequence[str] = (), faults: Sequence[str] = ()
-) -> list[dict[str, str]]:
+def banners(execution: Execution, site: Site, errors: Sequence[str] = (), faults: Sequence[str] = ()) -> list[dict]:
     """Warnings of a page: of its execution, with errors in its cells, and with faults in its prose."""
     found = []
     if execution.status == "failed" or errors:

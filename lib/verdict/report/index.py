@@ -1,12 +1,9 @@
 """The index: the answer in pictures, what does not hold, the pages, all claims, what ran, and the glossary."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from jinja2 import UndefinedError
 
@@ -33,15 +30,6 @@ _SHOWN = re.compile(r"<!-- show (?P<file>[\w.-]+) -->|<!-- intervals (?P<names>[
 WAITS = '<p class="not-run">This paragraph waits for stages that have not run.</p>'
 # What a drawing raises that cannot be read; its page says so.
 DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, UndefinedError)
-
-
-@dataclass
-class Part:
-    """A part of the opening, from one heading to the next: its text and its drawings, as HTML."""
-
-    heading: Heading | None = None
-    text: str = ""
-    drawings: list[str] = field(default_factory=list)
 
 
 Known = Mapping[str, PageExhibits | None]
@@ -95,12 +83,13 @@ def render_index(
     )
 
 
-def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[Part]:
-    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
+def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[dict]:
+    """The opening from one heading to the next, each with its text and its drawings as HTML; a paragraph whose number
+    does not exist yet is replaced while stages are missing.
 
     The files that it shows are noted in `shown`; what no page of this report draws is left out.
     """
-    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [Part()]
+    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [_part(None)]
     if not text.is_file():
         return found
     numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
@@ -114,16 +103,20 @@ def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]
                     shown.append(file)
                 else:
                     drawing = interval_rows(to_show["names"].split(), numbers)
-                found[-1].drawings += [drawing] if drawing else []
+                found[-1]["drawings"] += [drawing] if drawing else []
                 continue
             n_before, rendered = len(page.headings), page.render(source)
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error
             n_before, rendered = len(page.headings), WAITS
-        found += [Part(heading) for heading in page.headings[n_before:] if heading.level == 2]
-        found[-1].text += explainer.explained(rendered)
+        found += [_part(heading) for heading in page.headings[n_before:] if heading.level == 2]
+        found[-1]["text"] += explainer.explained(rendered)
     return found
+
+
+def _part(heading: Heading | None) -> dict:
+    return {"heading": heading, "text": "", "drawings": []}
 
 
 def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> str:
@@ -275,10 +268,15 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
             drawn = shown.drawn if shown else ()
             main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
             answer = "" if execution.is_trial else _answer(shown, numbers, tuple(links))
-            groups[key] = _group(link, execution) | {
+            groups[key] = {
+                "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
+                "question": link.question,
+                "href": link.href,
+                "holds": _counted(execution.claims),
                 "thumbnail": _thumbnail(main),
                 # What it links to on its own page is elsewhere for whoever reads the card.
                 "answer": answer.replace('href="#', f'href="{link.href}#'),
+                **{"elapsed_s": 0.0, "runs": [], "n_left_out": 0, "marks": set()},
             }
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
@@ -293,17 +291,3 @@ def _thumbnail(main: Exhibit | None) -> str:
     with contextlib.suppress(*DAMAGED):
         return thumbnail(main) if main else ""
     return ""
-
-
-def _group(link: Link, execution: Execution) -> dict:
-    """The entry of a page, still without its executions."""
-    return {
-        "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
-        "question": link.question,
-        "href": link.href,
-        "holds": _counted(execution.claims),
-        "elapsed_s": 0.0,
-        "runs": [],
-        "n_left_out": 0,
-        "marks": set(),
-    }

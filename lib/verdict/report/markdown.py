@@ -4,8 +4,6 @@ As JupyterLab does, formulas are taken out before Markdown is read and put back 
 comments, which authors write for each other.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import html
@@ -45,6 +43,7 @@ _TAG_OR_TOKEN = re.compile(rf"<[^<>]*>|{_TOKEN.pattern}")
 _PARAGRAPH_END = re.compile(r"\n\n(?!\s*- |(?:(?!<!--)[\s\S])*-->)")
 _NOTEBOOK_LINK = re.compile(r"^(?P<stem>[^#]*)\.ipynb(?P<anchor>#.*)?$")
 _OWN_ANCHOR = re.compile(r"(?:n|claim|cell|figure|table)-|top$")
+_TEX = LatexToMathML(fancy_error=False)
 # Letters of a number, with its unit, or of a name, above which it may be broken over lines.
 LONG = 40
 SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
@@ -107,11 +106,6 @@ def describe(name: str, number: Number) -> str:
 def number_anchor(name: str) -> str:
     """Anchor of the first mention of a number on a page."""
     return f"n-{name.replace('.', '-')}"
-
-
-@functools.cache
-def _tex() -> LatexToMathML:
-    return LatexToMathML(fancy_error=False)
 
 
 @dataclass
@@ -238,7 +232,7 @@ class Markdown:
 def _maths(tex: str, numbers: Numbers, *, is_block: bool) -> str:
     filled = _NUMBER_IN_TEX.sub(lambda m: look_up(m[1], numbers)[2].replace("%", r"\%"), tex)
     try:
-        found = _tex().convert_with_local_state(filled, displaystyle=is_block)
+        found = _TEX.convert_with_local_state(filled, displaystyle=is_block)
     except LatexError as error:
         raise MarkdownError(f"the formula {tex.strip()!r} cannot be converted: {error}") from None
     return f'<span class="maths" tabindex="0">{found}</span>' if is_block else found

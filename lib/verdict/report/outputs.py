@@ -1,7 +1,5 @@
 """Outputs of executed cells to HTML: our own structured outputs, and whatever else Jupyter displays, made harmless."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib
@@ -17,7 +15,7 @@ from xml.etree import ElementTree
 import jinja2
 from markupsafe import Markup
 
-from verdict.report.markdown import Markdown, MarkdownError, numbers_from_json, slugify
+from verdict.report.markdown import Markdown, numbers_from_json, slugify
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("page.js", "review.js")
@@ -114,8 +112,6 @@ class OutputRenderer:
             return self._displayed(data, metadata)
         try:
             return self._own(data[MIME], data)
-        except MarkdownError:
-            raise
         except (KeyError, TypeError, IndexError, AttributeError, jinja2.UndefinedError) as error:
             raise ValueError(f"an output is damaged, or was not written by this project ({error!r})") from None
 
