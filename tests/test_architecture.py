@@ -383,7 +383,7 @@ NAMED_STREAMS = [
     ),
     *(
         paths.LIBRARY / "pages" / f"{name}.py"
-        for name in ("attention", "defects_network", "interpretation", "reproducibility")
+        for name in ("defects_network", "interpretation", "reproducibility")
     ),
     *(paths.LIBRARY / "pages" / "defects").glob("*.py"),
 ]
