@@ -154,7 +154,7 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
         own, fit = sets.scores[sets.scores["y_true"] == k], sets.fits[0.1, calibration.KINDS[1]]
         its = calibration.Threshold(0.1, fit.qhat[[k]], fit.n[[k]])
         scores = 1 - probs[y_true == k, k]
-        (both,), _ = calibration.covered(stage, own, [its], test[y_true == k], scores, by_class=False)
+        (both,), _ = calibration.covered(stage, own, [its], test[y_true == k], scores)
         assert (row.coverage_low, row.coverage_high) == (both.low, both.high)
         alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
         assert both.high - both.low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
