@@ -167,18 +167,3 @@ def test_folder_store_equals_direct_reading_with_any_number_of_workers(tmp_path)
 def test_thumbnail_keeps_the_aspect_ratio(tmp_path):
     write_array_store(tmp_path, {"x": (["a"], noise(1, 40, 100))})
     assert ImageStore.open(tmp_path).thumbnail("a", max_side=50).size == (50, 20)
-    with pytest.raises(KeyError, match="'b' is not in the store"):
-        ImageStore.open(tmp_path).thumbnail("b")
-
-
-def test_unknown_ids_are_listed(tmp_path):
-    write_array_store(tmp_path, {"x": (["a"], noise(1))})
-    with pytest.raises(KeyError, match=r"2 image ids are not in the store .*\['b', 'c'\]"):
-        ImageStore.open(tmp_path).load(["a", "b", "c"], size=(5, 5))
-
-
-@pytest.mark.parametrize("size", [(0, 5), (5, 5000)])
-def test_size_is_checked(tmp_path, size):
-    write_array_store(tmp_path, {"x": (["a"], noise(1))})
-    with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
-        ImageStore.open(tmp_path).load(["a"], size=size)

@@ -58,6 +58,7 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 AtLeastTwenty = Annotated[int, Field(ge=20)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -123,7 +124,7 @@ class NlvrParams(Archive):
 
     files: tuple[Literal["train", "dev", "test"], ...] | None
     fractions: Annotated[dict[Literal["train", "val", "calib"], Fraction], SumsToOne, _all_of("train", "val", "calib")]
-    image_px: tuple[Count, Count]
+    image_px: tuple[Side, Side]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
     n_scenes: CountOrNone
