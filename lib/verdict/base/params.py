@@ -788,9 +788,8 @@ def _describe(fault: Any) -> str:
     if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
         return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
     if fault["type"] == "string_type" and (value is None or isinstance(value, bool | int | float)):
-        read = {None: "nothing", True: "the truth value true", False: "the truth value false"}
-        what = read[value] if value is None or isinstance(value, bool) else f"the number {value}"
-        return f"{place}: expected text, got {what}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
+        got = json.dumps(value)
+        return f"{place}: expected text, got {got}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
     if fault["type"] == "value_error":
         return f"{place}: {fault['ctx']['error']}".removeprefix(": ")
     got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"
