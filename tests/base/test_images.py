@@ -1,6 +1,5 @@
 """Images by id: formats, modes, bounds, stores."""
 
-import io
 import struct
 import zlib
 
@@ -75,15 +74,6 @@ def deep_png(kind, n, top):
     return b"\x89PNG\r\n\x1a\n" + b"".join(written)
 
 
-def test_a_jpeg_of_twelve_bits_is_told_what_it_is(tmp_path):
-    content = bytearray(io_bytes(Image.new("RGB", (16, 16), "red"), "JPEG"))
-    frame = content.index(b"\xff\xc0")
-    content[frame + 4] = 12
-    (tmp_path / "a.jpg").write_bytes(bytes(content))
-    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG of 12 bits a channel, not an image of a known format"):
-        read_image(tmp_path / "a.jpg")
-
-
 KINDS = {
     b"\0\0\0\x1cftypmif1": "a HEIC picture",
     b"\0\0\0\x1cftypavif": "an AVIF picture",
@@ -123,12 +113,6 @@ def test_files_that_are_missing_or_vast_are_refused(tmp_path, monkeypatch):
 def test_ids_of_a_store_are_unique(tmp_path):
     with pytest.raises(ValueError, match="'a' occurs twice"):
         write_array_store(tmp_path, {"x": (["a"], noise(1)), "y": (["a"], noise(1))})
-
-
-def io_bytes(image, kind):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

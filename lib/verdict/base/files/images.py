@@ -33,7 +33,6 @@ MAX_ID_CHARACTERS = 255
 DEPTHS = (8, 10, 12, 14, 16)
 _FORBIDDEN_IN_ID = re.compile(r"[\\\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 
 
 def check_image_id(image_id: str) -> str:
@@ -139,9 +138,6 @@ def _what_else(content: bytes) -> str:
     """What a file is that is no image of a known format, as the start of a sentence."""
     if not content:
         return "is empty, "
-    frame = _JPEG_FRAME.search(content) if content.startswith(b"\xff\xd8") else None
-    if frame and frame[1] != b"\x08":
-        return f"is a JPEG of {frame[1][0]} bits a channel, "
     kind, remedy = kind_of(content)
     known = kind and not content.startswith((b"\xff\xd8", b"\x89PNG"))
     return f"is {kind} ({remedy}), " if known else "is "
