@@ -77,7 +77,9 @@ def test_faults_name_shard_and_row(tmp_path, shard):
 def store_of(folder, shard, rows, files=None):
     found = hash_embedded(shard, rows)
     index = pd.DataFrame({"image_id": [f"e{row}" for row in rows], "file": str(shard), "row": rows})
-    write_folder_store(folder, files or {}, elsewhere=index.assign(sha256=[found[row] for row in rows]))
+    write_folder_store(
+        folder, files or {}, dict.fromkeys(files or {}, ""), index.assign(sha256=[found[row] for row in rows])
+    )
     return ImageStore.open(folder)
 
 
@@ -95,7 +97,7 @@ def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
 def test_two_ids_of_one_embedded_image_show_it_both(tmp_path, shard):
     sha = hash_embedded(shard, [4])[4]
     index = pd.DataFrame({"image_id": ["a", "b"], "file": str(shard), "row": 4, "sha256": sha})
-    write_folder_store(tmp_path / "s", {}, elsewhere=index)
+    write_folder_store(tmp_path / "s", {}, {}, index)
     pixels = ImageStore.open(tmp_path / "s").load(["a", "b"], size=(5, 5))
     assert np.array_equal(pixels[0], pixels[1]) and pixels[0].std() > 1
 
