@@ -731,10 +731,8 @@ class Params(Model):
         data, own = self.data.model_copy(update={"source": "clip"}), self.policy
         changed: dict[str, Any] = {name: getattr(self.clip_policy, name) for name in ("questions", "n_questions")}
         changed["costs"] = own.costs.model_copy(update={"error_of": {}})
-        if own.guarantee is not None:
-            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
-        if own.human.kind != "parametric":
-            changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
+        changed["guarantee"] = own.guarantee and own.guarantee.model_copy(update={"error_by_class": {}})
+        changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
         return self.model_copy(update={"data": data, "policy": own.model_copy(update=changed)})
 
     def as_dict(self) -> dict[str, Any]:
