@@ -241,9 +241,9 @@ ELSEWHERE = [
         asked(),
         r"data\.answers\.model\.hub: some/llava is not stored on this machine, and its hub .*\(hf download some/llava",
     ),
-    (asked(revision=""), r"data\.answers\.model\.hub: 'some/llava' is neither .* needs its revision"),
+    (asked(revision=""), r"data\.answers\.model\.hub: 'some/llava' is neither .* with its revision"),
     (asked(hub="{root}"), r"data\.answers\.model\.hub: the folder .* does not hold config\.json and weights"),
-    (asked(hub="no folder"), r"'no folder' is neither shipped nor a folder, and no hub id has such a name"),
+    (asked(hub="no folder"), r"'no folder' is neither shipped nor a folder, nor a hub id"),
     ({"data": {"sorce": "csv"}}, r"data\.sorce: unknown key; did you mean 'source'"),
 ]
 

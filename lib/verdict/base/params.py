@@ -313,10 +313,8 @@ class AugmentedViewsParams(Model):
 
     def _faults(self) -> Iterator[str]:
         if (self.augment == "none") != (self.views == 0):
-            yield (
-                f"augment: {self.augment} and views: {self.views} contradict each other: "
-                "augmented training takes at least one view of each image, plain training none"
-            )
+            told = "contradict each other: augmented training takes one view of each image or more, plain training none"
+            yield f"augment: {self.augment} and views: {self.views} {told}"
 
 
 class TrialParams(AugmentedViewsParams, FitParams):
@@ -419,11 +417,8 @@ class TrainingParams(Model):
                 known = ["warmup", *above]
                 yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}"
             elif parent and (trial.vision_blocks < parent.vision_blocks or trial.text_blocks < parent.text_blocks):
-                yield (
-                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
-                    f"({parent.vision_blocks} of vision, {parent.text_blocks} of text): frozen prefixes are computed "
-                    "once, from the presets"
-                )
+                was = f"{trial.parent!r} trained ({parent.vision_blocks} of vision, {parent.text_blocks} of text)"
+                yield f"trial {trial.name!r} freezes blocks that its parent {was}: frozen ones are as in the presets"
             elif parent and trial.role == "candidate" and parent.role == "control":
                 yield f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
             above[trial.name] = trial

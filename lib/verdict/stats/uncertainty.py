@@ -434,11 +434,9 @@ def _draws_of(*key: str | int) -> np.ndarray:
     """How often each group of a digest is drawn, int16 (n_resamples, n_groups). The draws used last are kept, since a
     page computes many quantities of the same rows and of the same subsets.
     """
-    if key in _KEPT:
-        # Moved to the end: the first is dropped first.
-        _KEPT[key] = _KEPT.pop(key)
-        return _KEPT[key]
-    _KEPT[key] = _drawn(*key)
+    # Moved to the end: the first is dropped first.
+    kept = _KEPT.pop(key, None)
+    _KEPT[key] = _drawn(*key) if kept is None else kept
     while len(_KEPT) > 1 and sum(counts.nbytes for counts in _KEPT.values()) > _KEPT_BYTES:
         del _KEPT[next(iter(_KEPT))]
     return _KEPT[key]

@@ -247,8 +247,7 @@ def open_stage(
         params.trial(trial)
     name = name if source == stages.MODEL else f"{name}-{source}"
     params = judged(params, name)
-    home = os.environ.get("VERDICT_STAGE_DIR")
-    home = Path(home) if home else stages.folder(profile, f"scratch/{name}", trial)
+    home = Path(os.environ.get("VERDICT_STAGE_DIR") or stages.folder(profile, f"scratch/{name}", trial))
     return Stage(stages.spec(name, params).name, profile, trial, part.get("seed"), home, params, part.get("shard"))
 
 

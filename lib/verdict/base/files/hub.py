@@ -27,13 +27,9 @@ def check_preset(preset: str, revision: str, parameter: str = "preset", *, needs
         if needs_weights and not ((folder / CONFIG).is_file() and any(folder.glob("*.safetensors"))):
             raise ValueError(f"{parameter}: the folder {folder} does not hold {CONFIG} and weights as safetensors")
         return
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset):
-        raise ValueError(f"{parameter}: {preset!r} is neither shipped nor a folder, and no hub id has such a name")
-    if not revision:
-        raise ValueError(
-            f"{parameter}: {preset!r} is neither shipped nor a folder; a hub id needs its revision, the commit that is "
-            "meant"
-        )
+    if not (revision and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset)):
+        meant = "nor a hub id with its revision, the commit that is meant"
+        raise ValueError(f"{parameter}: {preset!r} is neither shipped nor a folder, {meant}")
     files = {CONFIG, *(_shards(preset, revision) if needs_weights else ("tokenizer_config.json",))}
     if not all(_stored(preset, revision, name) for name in files) and not is_reachable():
         raise ConnectionError(
