@@ -251,8 +251,8 @@ class DataParams(Model):
     def _faults(self) -> Iterator[str]:
         needed = {"recorded": ("val", "test", "class_names"), "csv": ("table", "images"), "answers": ("table",)}
         named = needed.get(self.source, ())
-        if missing := [name for name in named if not getattr(getattr(self, self.source), name)]:
-            yield f"source {self.source} needs {' and '.join(f'{self.source}.{name}' for name in missing)}"
+        if missing := [f"{self.source}.{name}" for name in named if not getattr(getattr(self, self.source), name)]:
+            yield f"source {self.source} needs {' and '.join(missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -414,8 +414,7 @@ class TrainingParams(Model):
             if trial.name in ("warmup", *above):
                 yield f"two trials are called {trial.name!r}"
             elif parent is None and trial.parent != "warmup":
-                known = ["warmup", *above]
-                yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}"
+                yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: warmup, {[*above]}"
             elif parent and (trial.vision_blocks < parent.vision_blocks or trial.text_blocks < parent.text_blocks):
                 was = f"{trial.parent!r} trained ({parent.vision_blocks} of vision, {parent.text_blocks} of text)"
                 yield f"trial {trial.name!r} freezes blocks that its parent {was}: frozen ones are as in the presets"
@@ -588,10 +587,9 @@ class ClipParams(Model):
     threads: Count
 
     def _faults(self) -> Iterator[str]:
-        if self.source in ("folder", "csv") and not self.folder.images:
-            yield f"source {self.source} needs folder.images, the folder of the pictures"
-        if self.source == "csv" and not self.folder.table:
-            yield "source csv needs folder.table, a file with the columns image and label"
+        named = {"folder": ("images",), "csv": ("images", "table")}.get(self.source, ())
+        if missing := [f"folder.{name}" for name in named if not getattr(self.folder, name)]:
+            yield f"source {self.source} needs {' and '.join(missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:

@@ -53,16 +53,10 @@ FIXED = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 # Folders where tools look for configuration and keep what they make.
-FOLDERS = {
-    "KERAS_HOME": "keras",
-    "MPLCONFIGDIR": "matplotlib",
-    "IPYTHONDIR": "ipython",
-    "JUPYTER_CONFIG_DIR": "jupyter",
-    "JUPYTER_DATA_DIR": "jupyter",
-    "XDG_CONFIG_HOME": "config",
-    "XDG_CACHE_HOME": "cache",
-    "XDG_DATA_HOME": "data",
-}
+FOLDERS = (
+    *("KERAS_HOME", "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"),
+    *("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
+)
 RUN = "VERDICT_RUN"
 WARM = "VERDICT_WARM"
 ALIVE = "alive"
@@ -89,7 +83,7 @@ def environment(root: Path = paths.ROOT, given: Mapping[str, str] = os.environ) 
     return {
         **kept,
         **FIXED,
-        **{name: str(caches / folder) for name, folder in FOLDERS.items()},
+        **{name: str(caches / name.lower()) for name in FOLDERS},
         "PYTHONPATH": str(root / "lib"),
         paths.ROOT_VARIABLE: str(root),
     }

@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 IMAGE_COLUMN = "image"
-SUFFIX = ".parquet"
 
 
 def is_embedded(file: str) -> bool:
     """Whether an entry of an image store names a parquet shard."""
-    return file.endswith(SUFFIX)
+    return file.endswith(".parquet")
 
 
 def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:

@@ -12,8 +12,6 @@ from verdict.base import paths
 from verdict.base.artifacts import read_json
 from verdict.base.params import DataParams
 
-HUB = "https://huggingface.co"
-REACH_S = 2.0
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -59,11 +57,11 @@ def _stored(preset: str, revision: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def is_reachable(url: str = "", *, timeout_s: float = REACH_S) -> bool:
+def is_reachable(url: str = "", *, timeout_s: float = 2.0) -> bool:
     """Whether a hub answers within seconds; False where the environment says that there is no network."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
-    request = urllib.request.Request(url or os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
+    request = urllib.request.Request(url or os.environ.get("HF_ENDPOINT", "https://huggingface.co"), method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=timeout_s):
             return True
