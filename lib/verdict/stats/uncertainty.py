@@ -151,9 +151,7 @@ class Resampler:
             return np.full(self.n_resamples, np.nan)
         values = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
         if values.shape != (self.n_resamples,):
-            raise ValueError(
-                f"expected one value a resample from the statistic, ({self.n_resamples},), got {values.shape}"
-            )
+            raise ValueError(f"expected one value a resample, ({self.n_resamples},), got {values.shape}")
         return values
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -41,15 +41,10 @@ def check_image_id(image_id: str) -> str:
     character.
     """
     if _ADDRESS.match(image_id):
-        raise ValueError(
-            f"image id {image_id!r} is not a plain name but an address: fetch the pictures, and name files"
-        )
+        raise ValueError(f"image id {image_id!r} is not a plain name but an address: fetch it, and name the file")
     is_plain = all(name not in ("", ".", "..") and name == name.strip() for name in image_id.split("/"))
     if not is_plain or len(image_id) > MAX_ID_CHARACTERS or _FORBIDDEN_IN_ID.search(image_id):
-        raise ValueError(
-            f"image id {image_id!r} is not a plain name, nor such names from folder to folder (no '..', no control "
-            "characters)"
-        )
+        raise ValueError(f"image id {image_id!r} is not a plain name, nor plain names from folder to folder (no '..')")
     return image_id
 
 
@@ -87,10 +82,8 @@ def _decode(content: bytes, path: Path | str) -> Image.Image:
         if image.format == "PNG" and content[24:25] == b"\x10" and not image.mode.startswith("I"):
             top = max(int(image.getchannel(band).getextrema()[1]) for band in image.getbands() if band != "A")
             if 0 < top < 64:
-                raise _RefusedError(
-                    f"{path} holds colours of {8 + top.bit_length()} bits in 16, which would be read as nearly black; "
-                    "save it with 8 bits"
-                )
+                told = f"holds colours of {8 + top.bit_length()} bits in 16, which would be read as nearly black"
+                raise _RefusedError(f"{path} {told}; save it with 8 bits")
         return _to_rgb(ImageOps.exif_transpose(image))
 
 

@@ -186,10 +186,8 @@ def _csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, l
 def _check_fields(fields: Sequence[str], path: Path, line: int) -> None:
     longest = max((len(field) for field in fields), default=0)
     if longest > MAX_FIELD_CHARACTERS:
-        raise ValueError(
-            f"{path}, line {line}: a field of {longest:,} characters, at most {MAX_FIELD_CHARACTERS:,} are "
-            f"read; is a quotation mark not closed?"
-        )
+        told = f"a field of {longest:,} characters, at most {MAX_FIELD_CHARACTERS:,} are read"
+        raise ValueError(f"{path}, line {line}: {told}; is a quotation mark not closed?")
 
 
 def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
