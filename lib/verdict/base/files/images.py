@@ -167,6 +167,9 @@ class ImageStore:
         index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
         return cls(Path(), index.assign(row=-1, sha256=""), workers=workers)
 
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self.entries
+
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
         """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
         order of the ids. KeyError for an id that is not in the store; FileNotFoundError, ValueError name the file.
