@@ -67,17 +67,23 @@ def test_faults_name_shard_and_row(tmp_path, shard):
     outside = plain(tmp_path / "o.parquet", pa.array([{"bytes": None, "path": "a.jpg"}], kind))
     with pytest.raises(ValueError, match=r"o\.parquet, row 0: the image is not embedded"):
         list(read_embedded(outside, [0]))
-    with pytest.raises(ValueError, match="the column 'image' is int64, expected bytes"):
+    with pytest.raises(
+        ValueError, match=r"i\.parquet has no column 'image' of bytes or of structs with them; found {'image': 'int64'}"
+    ):
         list(read_embedded(plain(tmp_path / "i.parquet", pa.array([1])), [0]))
+    with pytest.raises(ValueError, match=r"found {'image': 'string'}"):
+        list(read_embedded(plain(tmp_path / "s.parquet", pa.array(["a.jpg"])), [0]))
     pq.write_table(pa.table({"picture": [b""]}), tmp_path / "p.parquet")
-    with pytest.raises(ValueError, match=r"has no column 'image'; found \['picture'\]"):
+    with pytest.raises(ValueError, match=r"has no column 'image' .*; found {'picture': 'binary'}"):
         list(read_embedded(tmp_path / "p.parquet", [0]))
 
 
 def store_of(folder, shard, rows, files=None):
     found = hash_embedded(shard, rows)
     index = pd.DataFrame({"image_id": [f"e{row}" for row in rows], "file": str(shard), "row": rows})
-    write_folder_store(folder, files or {}, elsewhere=index.assign(sha256=[found[row] for row in rows]))
+    write_folder_store(
+        folder, files or {}, dict.fromkeys(files or {}, ""), index.assign(sha256=[found[row] for row in rows])
+    )
     return ImageStore.open(folder)
 
 
@@ -95,7 +101,7 @@ def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
 def test_two_ids_of_one_embedded_image_show_it_both(tmp_path, shard):
     sha = hash_embedded(shard, [4])[4]
     index = pd.DataFrame({"image_id": ["a", "b"], "file": str(shard), "row": 4, "sha256": sha})
-    write_folder_store(tmp_path / "s", {}, elsewhere=index)
+    write_folder_store(tmp_path / "s", {}, {}, index)
     pixels = ImageStore.open(tmp_path / "s").load(["a", "b"], size=(5, 5))
     assert np.array_equal(pixels[0], pixels[1]) and pixels[0].std() > 1
 

@@ -118,6 +118,7 @@ def test_every_fault_is_listed(base):
         ("data.digits.n_pairs.train", 7),
         ("data.nlvr.fractions", {"train": 0.5, "val": 0.2, "calib": 0.2}),
         ("data.nlvr.sha256", "abc"),
+        ("data.nlvr.image_px.1", 4097),
         ("data.a2.calib_fraction", 0.0),
         ("data.a2.warmup", "snli"),
         ("data.snli_ve.n_train", 7),

@@ -129,7 +129,8 @@ class Bench:
         if not (home / "store" / "images.parquet").is_file():
             self.progress(f"writing {setting.n_images:,} JPEG files")
             how = {"seed": 0, "n_distinct": setting.n_distinct, "threads": setting.decode_threads}
-            write_folder_store(home / "store", write_photographs(home / "jpeg", setting.n_images, **how))
+            files = write_photographs(home / "jpeg", setting.n_images, **how)
+            write_folder_store(home / "store", files, dict.fromkeys(files, ""))
         return ImageStore.open(home / "store", workers=setting.decode_threads)
 
     def prefix(self, pairs: pd.DataFrame, store: ImageStore) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_hub_id_out_of_reach_is_refused_and_nothing_takes_its_place(monkeypatc
     monkeypatch.setattr(hub, "is_reachable", lambda: False)
     with pytest.raises(ConnectionError, match="is not stored on this machine, and its hub does not answer"):
         DualEncoder.from_preset("openai/clip-vit-base-patch32", "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268")
-    for preset, message in (("openai/clip-vit-base-patch32", "needs its revision"), ("./nowhere", "and no hub id")):
+    for preset, message in (("openai/clip-vit-base-patch32", "its revision"), ("./nowhere", "nor a hub id")):
         with pytest.raises(ValueError, match=message):
             DualEncoder.from_preset(preset)
 

@@ -14,7 +14,7 @@ from verdict.decide.signals import (
     max_probability,
     without_each,
 )
-from verdict.stats.ranking import aurc
+from verdict.stats.ranking import Ranked
 
 
 def test_probability_signals_by_hand():
@@ -59,8 +59,8 @@ def test_without_the_signal_that_ranks_errors_the_composite_ranks_worse():
     good, noise = rng.uniform(size=1009), rng.uniform(size=1009)
     is_error = rng.uniform(size=1009) > good
     signals = {"good": good, "noise": noise}
-    found = {name: aurc(score, is_error) for name, score in without_each(signals).items()}
-    whole = aurc(composite(signals), is_error)
+    found = {name: Ranked(score, is_error).aurc() for name, score in without_each(signals).items()}
+    whole = Ranked(composite(signals), is_error).aurc()
     assert found["good"] > whole + 0.05 and found["noise"] < whole
     assert list(without_each(signals, good)) == ["good", "noise", "question_consistency"]
     assert without_each(signals, good)["question_consistency"].tolist() == composite(signals).tolist()

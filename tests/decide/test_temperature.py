@@ -23,7 +23,7 @@ from verdict.decide.temperature import (
 )
 from verdict.pages.published import clip_like_cosines, published_failure, raw_temperature_path
 from verdict.stats.metrics import accuracy, ece, nll, nll_of_logits
-from verdict.stats.ranking import aurc
+from verdict.stats.ranking import Ranked
 from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Resampler
 
@@ -82,8 +82,8 @@ def test_recorded_network_has_the_published_figures():
     # Published: T 2.5 on a grid of 0.1 gives 0.0135.
     assert ece(softmax(logits / 2.5), y_true) == pytest.approx(0.0135, abs=5e-4)
     wrong = before.argmax(axis=1) != y_true
-    assert aurc(before.max(axis=1), wrong) == pytest.approx(0.00950, abs=5.1e-6)
-    assert aurc(after.max(axis=1), wrong) == pytest.approx(0.01075, abs=5.1e-6)
+    assert Ranked(before.max(axis=1), wrong).aurc() == pytest.approx(0.00950, abs=5.1e-6)
+    assert Ranked(after.max(axis=1), wrong).aurc() == pytest.approx(0.01075, abs=5.1e-6)
 
 
 def test_the_true_temperature_is_found_and_its_interval_covers_it():

@@ -103,14 +103,14 @@ ACCEPTED = {
     "blanks-around-cells": "image , hypothesis\n a , A café. \nb,B.\n",
 }
 REFUSED = {
-    "utf-16-without-a-mark": (TEXT.encode("utf-16-le"), "NUL byte at offset"),
+    "utf-16-without-a-mark": (TEXT.encode("utf-16-le"), "NUL character at position"),
     "utf-32": (b"\xff\xfe\0\0" + TEXT.encode("utf-32-le"), "NUL character"),
     "utf-16-cut-in-half": (b"\xff\xfe" + TEXT.encode("utf-16-le")[:-1], "is not utf-16"),
     "damaged-utf-8": (TEXT.encode() + b"a,\xc3(\n", "0xc3 at byte offset"),
     "damaged-utf-8-behind-a-mark": (TEXT.encode("utf-8-sig") + b"a,\xff\n", "0xff at byte offset"),
     "overlong-utf-8": (TEXT.encode() + b"a,\xc0\xaf\n", "0xc0 at byte offset"),
     "lost-character": (HEADER + "a,A caf\ufffd.\n", "line 2: a character was already lost"),
-    "nul-in-a-cell": (HEADER + "a,A\0B\n", "NUL byte at offset"),
+    "nul-in-a-cell": (HEADER + "a,A\0B\n", "NUL character at position"),
     "spreadsheet-file": (b"PK\x03\x04\x14\0\x06\0" + bytes(200), "is a ZIP archive"),
     "compressed-file": (b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + bytes(50), "is compressed by gzip"),
     "parquet-file": (b"PAR1\x15\0\x15" + bytes(50), "is a Parquet file"),

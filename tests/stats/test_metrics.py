@@ -24,7 +24,7 @@ from verdict.stats.metrics import (
     nll_of_logits,
     reliability_curve,
 )
-from verdict.stats.ranking import Ranked, aurc, auroc, risk_coverage
+from verdict.stats.ranking import Ranked, auroc, risk_coverage
 from verdict.stats.scores import check_logits, check_probs, check_unit, log_softmax, softmax
 from verdict.stats.uncertainty import Resampler, wilson
 from verdict.stats.weighted import mean_gap
@@ -116,7 +116,7 @@ def test_a_weight_is_a_number_of_repeats(metric, rows):
         assert value == pytest.approx(metric(probs[index], y_true[index]), rel=1e-9)
 
 
-@pytest.mark.parametrize("metric", [aurc, auroc])
+@pytest.mark.parametrize("metric", [lambda score, truth, *weights: Ranked(score, truth).aurc(*weights), auroc])
 def test_a_weight_is_a_number_of_repeats_in_rankings(metric, rows):
     probs, y_true = softmax(rows[0]), rows[1]
     confidence, wrong = probs.max(axis=1).round(1), probs.argmax(axis=1) != y_true
@@ -128,9 +128,9 @@ def test_a_weight_is_a_number_of_repeats_in_rankings(metric, rows):
 
 def test_aurc_is_the_mean_of_the_risks():
     confidence, wrong = [0.9, 0.8, 0.7, 0.6, 0.5], [False, True, False, False, True]
-    assert aurc(confidence, wrong) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
-    curve = risk_coverage(confidence, wrong)
-    assert curve["risk"].mean() == pytest.approx(aurc(confidence, wrong))
+    assert Ranked(confidence, wrong).aurc() == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 4 + 2 / 5) / 5)
+    curve = risk_coverage(confidence, wrong, n_points=5)
+    assert curve["risk"].mean() == pytest.approx(Ranked(confidence, wrong).aurc())
     assert curve["coverage"].tolist() == [1 / 5, 2 / 5, 3 / 5, 4 / 5, 1]
 
 
@@ -142,8 +142,10 @@ def test_aurc_of_ties_is_the_mean_over_their_orders():
     for _ in range(4000):
         order = np.lexsort((rng.random(53), -confidence))
         drawn.append((np.cumsum(wrong[order]) / k).mean())
-    assert aurc(confidence, wrong) == pytest.approx(np.mean(drawn), abs=5 * np.std(drawn) / math.sqrt(4000))
-    assert risk_coverage(confidence, wrong)["risk"].mean() == pytest.approx(aurc(confidence, wrong))
+    assert Ranked(confidence, wrong).aurc() == pytest.approx(np.mean(drawn), abs=5 * np.std(drawn) / math.sqrt(4000))
+    assert risk_coverage(confidence, wrong, n_points=len(wrong))["risk"].mean() == pytest.approx(
+        Ranked(confidence, wrong).aurc()
+    )
     # All tied: at every coverage the error rate.
     assert risk_coverage(np.zeros(53), wrong, n_points=10)["risk"].tolist() == pytest.approx([wrong.mean()] * 10)
 
@@ -359,10 +361,10 @@ def test_small_logits_are_accepted_where_they_are_meant():
         (lambda: accuracy(Y_TRUE, Y_TRUE[1:]), "y_true has shape"),
         (lambda: accuracy(Y_TRUE, Y_TRUE, [1, 2]), "weights must have shape"),
         (lambda: accuracy(Y_TRUE, Y_TRUE, [1, 2, -1]), "must not be negative"),
-        (lambda: aurc([0.1, math.nan], [True, False]), "scores are NaN"),
+        (lambda: Ranked([0.1, math.nan], [True, False]).aurc(), "scores are NaN"),
         (lambda: auroc([0.1], [True, False]), "one score and one truth a row"),
-        (lambda: aurc([0.1, 0.2], [True, False], [0.5, 0.5]), "whole numbers"),
-        (lambda: aurc([0.1, 0.2], [True, False], [1, 1, 1]), r"whole numbers of shape \(2,\)"),
+        (lambda: Ranked([0.1, 0.2], [True, False]).aurc([0.5, 0.5]), "whole numbers"),
+        (lambda: Ranked([0.1, 0.2], [True, False]).aurc([1, 1, 1]), r"whole numbers of shape \(2,\)"),
     ],
 )
 def test_refusals(call, message):

@@ -12,7 +12,7 @@ from scipy import stats
 from verdict.base.numbers import Number
 from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy, accuracy_of, ece, macro_f1, macro_f1_of
-from verdict.stats.ranking import aurc, auroc
+from verdict.stats.ranking import Ranked, auroc
 from verdict.stats.uncertainty import (
     Interval,
     Resampler,
@@ -57,7 +57,7 @@ def test_replicates_agree_with_a_loop():
     wrong = probs.argmax(axis=1) != y_true
     for statistic in (
         lambda w: ece(probs, y_true, w),
-        lambda w: aurc(probs.max(axis=1), wrong, w),
+        lambda w: Ranked(probs.max(axis=1), wrong).aurc(w),
         lambda w: auroc(probs.max(axis=1), wrong, w),
     ):
         found = resampler(groups, n_resamples=53)

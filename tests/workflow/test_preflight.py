@@ -184,8 +184,8 @@ BEFORE = {
         (profile("model", "vision_preset", value="./no/vit"), r"vision_preset: there is no"),
     ],
     "logits": [
-        (profile(*CLASSES, value=[False, True]), r"names\.0: expected text, got the truth value false.*\n.*names\.1"),
-        (profile(*CLASSES, value=["cat", "dog", 3]), r"names\.2: expected text, got the number 3; .* it in quotes"),
+        (profile(*CLASSES, value=[False, True]), r"names\.0: expected text, got false.*\n.*names\.1"),
+        (profile(*CLASSES, value=["cat", "dog", 3]), r"names\.2: expected text, got 3; .* it in quotes"),
         (array("logits", softmax), r"val\.npz: expected logits, got probabilities"),
         (array("logits", holed), r"val\.npz.*row 7"),
         (array("labels", lambda y: y + 1), "labels run from 1 to 3, .*: subtract 1"),
@@ -241,9 +241,9 @@ ELSEWHERE = [
         asked(),
         r"data\.answers\.model\.hub: some/llava is not stored on this machine, and its hub .*\(hf download some/llava",
     ),
-    (asked(revision=""), r"data\.answers\.model\.hub: 'some/llava' is neither .* needs its revision"),
+    (asked(revision=""), r"data\.answers\.model\.hub: 'some/llava' is neither .* with its revision"),
     (asked(hub="{root}"), r"data\.answers\.model\.hub: the folder .* does not hold config\.json and weights"),
-    (asked(hub="no folder"), r"'no folder' is neither shipped nor a folder, and no hub id has such a name"),
+    (asked(hub="no folder"), r"'no folder' is neither shipped nor a folder, nor a hub id"),
     ({"data": {"sorce": "csv"}}, r"data\.sorce: unknown key; did you mean 'source'"),
 ]
 

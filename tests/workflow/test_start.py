@@ -55,9 +55,9 @@ def test_without_a_home_caches_go_below_work(tmp_path, home):
 @pytest.mark.parametrize(
     ("name", "system", "said"),
     [
-        ("a:b", "linux", "holds a colon or a line break"),
-        ("a\nb", "darwin", "holds a colon or a line break"),
-        ("a\udcff", "linux", "is not UTF-8"),
+        ("a:b", "linux", "holds a colon, a line break or what is not UTF-8"),
+        ("a\nb", "darwin", "a\\nb' holds a colon, a line break or"),
+        ("a\udcff", "linux", "a\\udcff' holds a colon, a line break or"),
         ("plain", "win32", "on Windows, inside WSL; this is win32"),
         ("plain", "cygwin", "inside WSL"),
     ],

@@ -201,14 +201,10 @@ def git(*arguments: str) -> str | None:
     """What git says of the project's own repository, which does not hold its folder as a part of something else; None
     where it fails, or there is none.
     """
-
-    def ask(*question: str) -> str:
-        command = ["git", "-C", str(paths.ROOT), *question]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=plain_environment())
-        return done.stdout.strip()
-
+    command = ["git", "-C", str(paths.ROOT), *arguments]
+    own = plain_environment() | {"GIT_CEILING_DIRECTORIES": str(paths.ROOT.parent)}
     try:
-        return ask(*arguments) if ask("rev-parse", "--show-prefix") == "" else None
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True, env=own).stdout.strip()
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 

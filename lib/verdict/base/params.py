@@ -58,6 +58,7 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 AtLeastTwenty = Annotated[int, Field(ge=20)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -123,7 +124,7 @@ class NlvrParams(Archive):
 
     files: tuple[Literal["train", "dev", "test"], ...] | None
     fractions: Annotated[dict[Literal["train", "val", "calib"], Fraction], SumsToOne, _all_of("train", "val", "calib")]
-    image_px: tuple[Count, Count]
+    image_px: tuple[Side, Side]
     permutations: Annotated[int, Field(ge=1, le=6)]
     n_warmup: Count
     n_scenes: CountOrNone
@@ -250,8 +251,8 @@ class DataParams(Model):
     def _faults(self) -> Iterator[str]:
         needed = {"recorded": ("val", "test", "class_names"), "csv": ("table", "images"), "answers": ("table",)}
         named = needed.get(self.source, ())
-        if missing := [name for name in named if not getattr(getattr(self, self.source), name)]:
-            yield f"source {self.source} needs {' and '.join(f'{self.source}.{name}' for name in missing)}"
+        if missing := [f"{self.source}.{name}" for name in named if not getattr(getattr(self, self.source), name)]:
+            yield f"source {self.source} needs {' and '.join(missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -312,10 +313,8 @@ class AugmentedViewsParams(Model):
 
     def _faults(self) -> Iterator[str]:
         if (self.augment == "none") != (self.views == 0):
-            yield (
-                f"augment: {self.augment} and views: {self.views} contradict each other: "
-                "augmented training takes at least one view of each image, plain training none"
-            )
+            told = "contradict each other: augmented training takes one view of each image or more, plain training none"
+            yield f"augment: {self.augment} and views: {self.views} {told}"
 
 
 class TrialParams(AugmentedViewsParams, FitParams):
@@ -415,14 +414,10 @@ class TrainingParams(Model):
             if trial.name in ("warmup", *above):
                 yield f"two trials are called {trial.name!r}"
             elif parent is None and trial.parent != "warmup":
-                known = ["warmup", *above]
-                yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: {known}"
+                yield f"trial {trial.name!r} starts from {trial.parent!r}, which is not above it: warmup, {[*above]}"
             elif parent and (trial.vision_blocks < parent.vision_blocks or trial.text_blocks < parent.text_blocks):
-                yield (
-                    f"trial {trial.name!r} freezes blocks that its parent {trial.parent!r} trained "
-                    f"({parent.vision_blocks} of vision, {parent.text_blocks} of text): frozen prefixes are computed "
-                    "once, from the presets"
-                )
+                was = f"{trial.parent!r} trained ({parent.vision_blocks} of vision, {parent.text_blocks} of text)"
+                yield f"trial {trial.name!r} freezes blocks that its parent {was}: frozen ones are as in the presets"
             elif parent and trial.role == "candidate" and parent.role == "control":
                 yield f"candidate {trial.name!r} starts from the control {trial.parent!r}, which has fewer seeds"
             above[trial.name] = trial
@@ -592,10 +587,9 @@ class ClipParams(Model):
     threads: Count
 
     def _faults(self) -> Iterator[str]:
-        if self.source in ("folder", "csv") and not self.folder.images:
-            yield f"source {self.source} needs folder.images, the folder of the pictures"
-        if self.source == "csv" and not self.folder.table:
-            yield "source csv needs folder.table, a file with the columns image and label"
+        named = {"folder": ("images",), "csv": ("images", "table")}.get(self.source, ())
+        if missing := [f"folder.{name}" for name in named if not getattr(self.folder, name)]:
+            yield f"source {self.source} needs {' and '.join(missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -730,10 +724,8 @@ class Params(Model):
         data, own = self.data.model_copy(update={"source": "clip"}), self.policy
         changed: dict[str, Any] = {name: getattr(self.clip_policy, name) for name in ("questions", "n_questions")}
         changed["costs"] = own.costs.model_copy(update={"error_of": {}})
-        if own.guarantee is not None:
-            changed["guarantee"] = own.guarantee.model_copy(update={"error_by_class": {}})
-        if own.human.kind != "parametric":
-            changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
+        changed["guarantee"] = own.guarantee and own.guarantee.model_copy(update={"error_by_class": {}})
+        changed["human"] = own.human.model_copy(update={"kind": "parametric", "confusion": None})
         return self.model_copy(update={"data": data, "policy": own.model_copy(update=changed)})
 
     def as_dict(self) -> dict[str, Any]:
@@ -787,9 +779,8 @@ def _describe(fault: Any) -> str:
     if fault["type"] in ("float_type", "int_type") and isinstance(value, str):
         return f"{place}: expected a number, got the text {value!r}; YAML reads 1e-3 as text: write 1.0e-3"
     if fault["type"] == "string_type" and (value is None or isinstance(value, bool | int | float)):
-        read = {None: "nothing", True: "the truth value true", False: "the truth value false"}
-        what = read[value] if value is None or isinstance(value, bool) else f"the number {value}"
-        return f"{place}: expected text, got {what}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
+        got = json.dumps(value)
+        return f"{place}: expected text, got {got}; YAML reads no, yes, off, on, ~ and digits so: write it in quotes"
     if fault["type"] == "value_error":
         return f"{place}: {fault['ctx']['error']}".removeprefix(": ")
     got = "" if fault["type"] == "missing" else f", got {str(value)[:80]!r}"

@@ -217,11 +217,9 @@ def reliability_curve(
     rows = []
     for cell, (low_edge, high_edge) in enumerate(pairwise(np.linspace(0, 1, n_bins + 1))):
         members = np.flatnonzero(cells == cell)
-        mean_confidence, right = math.nan, NOTHING
-        if len(members):
-            mean_confidence = float(confidence[members].mean())
-            right = resampler.of(members).mean(correct[members], span=(0, 1))
-        row = {"low_edge": low_edge, "high_edge": high_edge, "count": len(members), "confidence": mean_confidence}
+        right = resampler.of(members).mean(correct[members], span=(0, 1)) if len(members) else NOTHING
+        mean = float(confidence[members].mean()) if len(members) else math.nan
+        row = {"low_edge": low_edge, "high_edge": high_edge, "count": len(members), "confidence": mean}
         rows.append(row | {"accuracy": right.value, "low": right.low, "high": right.high})
     return pd.DataFrame(rows)
 

@@ -22,20 +22,10 @@ def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = 
     return ratio((positive * below).sum(axis=-1), positive.sum(axis=-1) * negative.sum(axis=-1), empty=np.nan)
 
 
-def aurc(confidence: ArrayLike, wrong: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
-    """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better.
-
-    Rows of equal confidence: the expected value under a random order of them. `Ranked` evaluates many weights faster.
-    Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
-    """
-    return Ranked(confidence, wrong).aurc(weights)
-
-
-def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int | None = None) -> pd.DataFrame:
+def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int) -> pd.DataFrame:
     """Columns coverage and risk: error rate against the share of rows that is answered, the most confident first; at
-    n_points evenly spaced coverages up to 1, by default at k / n for every k. Ties as in `aurc`.
+    n_points evenly spaced coverages up to 1. Ties as in `aurc`.
     """
-    n_points = n_points or len(np.asarray(confidence))
     coverage = np.arange(1, n_points + 1) / n_points
     return pd.DataFrame({"coverage": coverage, "risk": Ranked(confidence, wrong).risk_at(coverage)})
 
@@ -58,11 +48,13 @@ class Ranked:
         self._erring = start[errs], start[errs] + errors[errs], self._end[errs]
 
     def aurc(self, weights: ArrayLike | None = None) -> np.ndarray:
-        """Mean of the error rates, in the shape of the weights without their last axis.
+        """Mean over k = 1 … n of the error rate among the k most confident rows, in [0, 1]; lower is better. Rows of
+        equal confidence: the expected value under a random order of them.
 
         An error in place j of n counts in all places from there on: H(n) - H(j - 1), H being the harmonic numbers. The
         e errors of m tied rows behind s others are as likely in each place, which is e H(n) - e / m (G(s + m) - G(s)),
         G(k) being H(0) + … + H(k - 1). Rows that are right and tie with no error add nothing.
+        Geifman, Uziel and El-Yaniv (2019), Bias-reduced uncertainty estimation, eq. 3; the tie rule is ours.
         """
         n_rows = _running(self._counts(weights))
         before, with_errors, after = (np.take(n_rows, places, axis=-1) for places in self._erring)

@@ -45,10 +45,7 @@ def looks_small(array: np.ndarray) -> str:
     span = f"got values in [{array.min():.3g}, {array.max():.3g}]"
     # The cosines of images and texts are seldom below 0, and far from 1.
     if array.min() >= 0 and array.max() > 0.5:
-        return (
-            f"{span}: these look like sigmoid scores or probabilities of each class by itself; save what went into "
-            "the sigmoid"
-        )
+        return f"{span}: these look like sigmoid scores of each class by itself; save what went into the sigmoid"
     return f"{span}: these look like cosines; multiply them by the model's logit scale"
 
 

@@ -11,8 +11,9 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,11 +61,10 @@ class Interval:
         """Whether the interval is defined and lies wholly on one side of a point."""
         return bool(self.low > point or self.high < point)
 
-    def number(self, *, n: int | None = None, split: str = "", unit: str = "", seeds: tuple[int, ...] = ()) -> Number:
-        """The same as a number to store; bounds that are not defined are left out."""
+    def number(self, **fields: Any) -> Number:
+        """The same as a number to store, with n, split, unit or seeds; bounds that are not defined are left out."""
         low, high = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
-        described = {"n": n, "split": split, "unit": unit, "seeds": seeds, "n_undefined": self.n_undefined}
-        return Number(self.value, low, high, kind=ESTIMATE, **described)
+        return Number(self.value, low, high, kind=ESTIMATE, n_undefined=self.n_undefined, **fields)
 
 
 # The estimate of an empty group.
@@ -87,7 +87,6 @@ def columns_of(*names: str) -> list[str]:
     return list(bounded(dict.fromkeys(names, NOTHING)))
 
 
-@dataclass(frozen=True)
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
 
@@ -109,36 +108,20 @@ class Resampler:
     Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
     """
 
-    groups: np.ndarray
-    n_resamples: int
-    level: float
-    seed: int
-
-    @cached_property
-    def _names_and_codes(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.unique(np.asarray(self.groups).astype(str), return_inverse=True)
-
-    @property
-    def _codes(self) -> np.ndarray:
-        """Number of each row's group, (n,)."""
-        return self._names_and_codes[1]
-
-    @property
-    def n_groups(self) -> int:
-        """Distinct groups; with fewer than two no interval is defined."""
-        return len(self._names_and_codes[0])
+    def __init__(self, groups: np.ndarray, n_resamples: int, level: float, seed: int) -> None:
+        self.groups, self.n_resamples, self.level, self.seed = np.asarray(groups), n_resamples, level, seed
+        names, self._codes = np.unique(self.groups.astype(str), return_inverse=True)
+        # With fewer than two no interval is defined.
+        self.n_groups = len(names)
+        self._digest = hashlib.sha256("\0".join(names).encode("utf-8")).hexdigest()
 
     def of(self, rows: np.ndarray) -> Resampler:
         """The same for some rows alone: booleans (n,) or indices."""
-        return replace(self, groups=np.asarray(self.groups)[rows])
+        return Resampler(self.groups[rows], self.n_resamples, self.level, self.seed)
 
     def rng(self, name: str = "groups") -> np.random.Generator:
         """The stream of these groups; another name gives another stream of the same groups."""
         return stream(self.seed, f"resample.{name}", self._digest)
-
-    @cached_property
-    def _digest(self) -> str:
-        return hashlib.sha256("\0".join(self._names_and_codes[0]).encode("utf-8")).hexdigest()
 
     @property
     def _drawn(self) -> np.ndarray:
@@ -170,9 +153,7 @@ class Resampler:
             return statistic.of(self.sums(statistic.columns))
         values = np.concatenate([np.atleast_1d(statistic(weights)) for _, weights in self.parts()]).astype(np.float64)
         if values.shape != (self.n_resamples,):
-            raise ValueError(
-                f"expected one value a resample from the statistic, ({self.n_resamples},), got {values.shape}"
-            )
+            raise ValueError(f"expected one value a resample, ({self.n_resamples},), got {values.shape}")
         return values
 
     def shares(self, values: ArrayLike, cells: np.ndarray, n_cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -452,11 +433,9 @@ def _draws_of(*key: str | int) -> np.ndarray:
     """How often each group of a digest is drawn, int16 (n_resamples, n_groups). The draws used last are kept, since a
     page computes many quantities of the same rows and of the same subsets.
     """
-    if key in _KEPT:
-        # Moved to the end: the first is dropped first.
-        _KEPT[key] = _KEPT.pop(key)
-        return _KEPT[key]
-    _KEPT[key] = _drawn(*key)
+    # Moved to the end: the first is dropped first.
+    kept = _KEPT.pop(key, None)
+    _KEPT[key] = _drawn(*key) if kept is None else kept
     while len(_KEPT) > 1 and sum(counts.nbytes for counts in _KEPT.values()) > _KEPT_BYTES:
         del _KEPT[next(iter(_KEPT))]
     return _KEPT[key]

@@ -15,20 +15,16 @@ from pathlib import Path
 from verdict.base import artifacts, paths
 
 
-class CleanError(ValueError):
-    """Nothing was removed; the message says why."""
-
-
 def clean(profile: str) -> list[str]:
     """Remove a profile's work in progress and pages; a line for each folder removed. Of a link only the link itself is
-    removed. `CleanError` where there is no such profile, or a report of it is being made.
+    removed. ValueError, and nothing is, where there is no such profile, or a report of it is being made.
     """
     if profile not in paths.profiles():
-        raise CleanError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")
+        raise ValueError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")
     lock, folders = paths.work_dir(profile) / ".lock", (paths.work_dir(profile), paths.report_dir(profile))
     with lock.open("r+") if lock.is_file() else contextlib.nullcontext() as held:
         if held and not artifacts.try_lock(held):
-            raise CleanError(f"a report of profile {profile!r} is being made")
+            raise ValueError(f"a report of profile {profile!r} is being made")
         return [_remove(folder) for folder in folders if os.path.lexists(folder)]
 
 
@@ -59,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         lines = clean(chosen.profile)
-    except (CleanError, OSError) as error:
-        print(f"{'nothing was removed' if isinstance(error, CleanError) else 'stopped'}: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"{'nothing was removed' if isinstance(error, ValueError) else 'stopped'}: {error}", file=sys.stderr)
         return 2
     print("\n".join(lines) or f"nothing to remove: no run of profile {chosen.profile!r} has left anything")
     return 0

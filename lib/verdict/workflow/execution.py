@@ -11,12 +11,11 @@ from pydantic import Field, ValidationError
 
 from verdict.base import paths
 from verdict.base.parameter_files import ParamsError, merge, read_yaml
-from verdict.base.params import Count, Model
+from verdict.base.params import Count, CountOrNone, Model
 from verdict.workflow import stages
 
 WHERES = ("local", "slurm")
 DEFAULT = "default"
-NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
 class Ask(Model):
@@ -43,8 +42,8 @@ class Execution(Model):
     """Where and how a profile runs; none of it changes a number."""
 
     jobs: Count
-    retries: NonNegativeInt
-    latency_s: NonNegativeInt
+    retries: CountOrNone
+    latency_s: CountOrNone
     stages: dict[str, Ask]
     slurm: SlurmParams | None = None
 

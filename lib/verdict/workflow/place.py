@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import platform
@@ -75,15 +76,8 @@ def visible_gpus() -> tuple[str, ...]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None or not n:
         return tuple(map(str, range(n)))
-    found: list[str] = []
-    for part in named.split(","):
-        name = _device(part.strip(), n)
-        if name in found:
-            return ()
-        if not name:
-            break
-        found.append(name)
-    return tuple(found)
+    found = tuple(itertools.takewhile(bool, (_device(part.strip(), n) for part in named.split(","))))
+    return found if len(set(found)) == len(found) else ()
 
 
 def _device(name: str, n: int) -> str:

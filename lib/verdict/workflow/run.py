@@ -200,12 +200,9 @@ def _job(
 
 def _run_notebook(name: str, profile: str, trial: str | None, folder: Path, **further: str) -> None:
     stem = stages.notebook_of(name)
-    given = {"profile": profile, **further}
-    if trial is not None:
-        given["trial"] = trial
-    if stem in stages.JUDGING:
-        given["source"] = stages.source_of(name)
-    values = parameter_model(stem)(**given).model_dump()
+    model, given = parameter_model(stem), {"profile": profile, "source": stages.source_of(name), **further}
+    given |= {"trial": trial} if trial else {}
+    values = model(**{key: value for key, value in given.items() if key in model.model_fields}).model_dump()
     notebook, scratch = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING
     kept = failure(profile, stages.page(name, trial))
     kernel.check_kernel(notebook)

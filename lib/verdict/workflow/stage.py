@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +15,12 @@ from numpy.typing import ArrayLike
 
 from verdict.base import paths
 from verdict.base.artifacts import relative, verify_outputs, write_json, write_parquet
+from verdict.base.files.images import ImageStore
 from verdict.base.numbers import KINDS, Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import Params, TrialParams, load_params
 from verdict.stats.uncertainty import Interval, Resampler, stream
 from verdict.workflow import place, stages
 from verdict.workflow.stage_parameters import judged
-
-if TYPE_CHECKING:
-    from verdict.base.files.images import ImageStore
 
 
 class _Sections:
@@ -162,8 +160,6 @@ class Stage:
 
     def images(self) -> ImageStore | None:
         """The images that the first page stored, None where its source has none."""
-        from verdict.base.files.images import ImageStore
-
         try:
             return ImageStore.open(self.upstream(self.given or "01_data", "images/images.parquet").parent)
         except FileNotFoundError:
@@ -239,13 +235,7 @@ def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
 
 
 def open_stage(
-    name: str,
-    profile: str,
-    *,
-    trial: str | None = None,
-    seed: int | None = None,
-    source: str = stages.MODEL,
-    shard: int | None = None,
+    name: str, profile: str, *, trial: str | None = None, source: str = stages.MODEL, **part: int | None
 ) -> Stage:
     """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes, `seed` is
     trained ahead of its trial.
@@ -257,9 +247,8 @@ def open_stage(
         params.trial(trial)
     name = name if source == stages.MODEL else f"{name}-{source}"
     params = judged(params, name)
-    home = os.environ.get("VERDICT_STAGE_DIR")
-    home = Path(home) if home else stages.folder(profile, f"scratch/{name}", trial)
-    return Stage(stages.spec(name, params).name, profile, trial, seed, home, params, shard)
+    home = Path(os.environ.get("VERDICT_STAGE_DIR") or stages.folder(profile, f"scratch/{name}", trial))
+    return Stage(stages.spec(name, params).name, profile, trial, part.get("seed"), home, params, part.get("shard"))
 
 
 def progress(text: str) -> None:

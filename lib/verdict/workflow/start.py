@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import hashlib
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -52,16 +53,10 @@ FIXED = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 # Folders where tools look for configuration and keep what they make.
-FOLDERS = {
-    "KERAS_HOME": "keras",
-    "MPLCONFIGDIR": "matplotlib",
-    "IPYTHONDIR": "ipython",
-    "JUPYTER_CONFIG_DIR": "jupyter",
-    "JUPYTER_DATA_DIR": "jupyter",
-    "XDG_CONFIG_HOME": "config",
-    "XDG_CACHE_HOME": "cache",
-    "XDG_DATA_HOME": "data",
-}
+FOLDERS = (
+    *("KERAS_HOME", "MPLCONFIGDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR"),
+    *("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
+)
 RUN = "VERDICT_RUN"
 WARM = "VERDICT_WARM"
 ALIVE = "alive"
@@ -88,7 +83,7 @@ def environment(root: Path = paths.ROOT, given: Mapping[str, str] = os.environ) 
     return {
         **kept,
         **FIXED,
-        **{name: str(caches / folder) for name, folder in FOLDERS.items()},
+        **{name: str(caches / name.lower()) for name in FOLDERS},
         "PYTHONPATH": str(root / "lib"),
         paths.ROOT_VARIABLE: str(root),
     }
@@ -98,12 +93,8 @@ def why_not() -> str:
     """Why nothing can run on this system, or below this path; "" where it can."""
     if sys.platform not in ("linux", "darwin"):
         return f"Verdict runs on Linux, on macOS and, on Windows, inside WSL; this is {sys.platform}"
-    try:
-        root = str(paths.ROOT).encode().decode()
-    except UnicodeEncodeError:
-        return f"the path {str(paths.ROOT)!a} of the project is not UTF-8; move the folder"
-    if os.pathsep in root or "\n" in root:
-        held = f"the path {root!r} holds a colon or a line break"
+    if re.search("[:\n\ud800-\udfff]", root := str(paths.ROOT)):
+        held = f"the path {root!a} holds a colon, a line break or what is not UTF-8"
         return f"{held}, which no environment of Python stands; move the folder"
     return ""
 
@@ -251,11 +242,8 @@ def run_module(module: str, arguments: list[str], told: Callable[[int], object] 
     os._exit(status)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     """Command line."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.splitlines()[0])
-        return 0 if arguments else 2
     parent = os.getppid()
     settle()
     Tie(parent).watch(PATIENCE_S)
@@ -263,4 +251,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -7,6 +7,7 @@ groups of about a hundred rows. One row group is in memory at a time, so that me
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,12 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 IMAGE_COLUMN = "image"
-SUFFIX = ".parquet"
 
 
 def is_embedded(file: str) -> bool:
     """Whether an entry of an image store names a parquet shard."""
-    return file.endswith(SUFFIX)
+    return file.endswith(".parquet")
 
 
 def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -34,7 +34,11 @@ def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes
         raise FileNotFoundError(f"image shard {shard} is missing")
     try:
         with pq.ParquetFile(shard) as file:
-            column = _bytes_column(file.schema_arrow, shard)
+            found = {field.name: str(field.type) for field in file.schema_arrow}
+            kind = found.get(IMAGE_COLUMN, "")
+            if not re.match("(large_)?binary|struct<.*bytes: ", kind):
+                raise ValueError(f"{shard} has no column 'image' of bytes or of structs with them; found {found}")
+            column = f"{IMAGE_COLUMN}.bytes" if kind.startswith("struct") else IMAGE_COLUMN
             if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < file.metadata.num_rows:
                 raise ValueError(f"{shard} has {file.metadata.num_rows} rows, row {wanted[-1]} is asked for")
             yield from _read(file, column, wanted, shard)
@@ -45,18 +49,6 @@ def read_embedded(shard: Path, rows: Sequence[int]) -> Iterator[tuple[int, bytes
 def hash_embedded(shard: Path, rows: Sequence[int]) -> dict[int, str]:
     """SHA-256 of the encoded images of some rows of a shard, by row; see `read_embedded`."""
     return {row: hashlib.sha256(content).hexdigest() for row, content in read_embedded(shard, rows)}
-
-
-def _bytes_column(schema: pa.Schema, shard: Path) -> str:
-    """Name of the column that holds encoded bytes."""
-    if IMAGE_COLUMN not in schema.names:
-        raise ValueError(f"{shard} has no column {IMAGE_COLUMN!r}; found {schema.names}")
-    kind = schema.field(IMAGE_COLUMN).type
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return f"{IMAGE_COLUMN}.bytes"
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return IMAGE_COLUMN
-    raise ValueError(f"{shard}: the column {IMAGE_COLUMN!r} is {kind}, expected bytes, or a struct that holds them")
 
 
 def _read(file: pq.ParquetFile, column: str, wanted: np.ndarray, shard: Path) -> Iterator[tuple[int, bytes]]:

@@ -94,10 +94,8 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"cannot download {url}: {reason}; {_HINT}") from error
     if n_got < n_expected:
-        raise ConnectionError(
-            f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; run "
-            "again to continue"
-        )
+        told = f"the connection ended after {n_got:,} of {n_expected:,} bytes; run again to continue"
+        raise ConnectionError(f"cannot download {url}: {told}")
 
 
 @contextlib.contextmanager

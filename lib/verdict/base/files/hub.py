@@ -12,8 +12,6 @@ from verdict.base import paths
 from verdict.base.artifacts import read_json
 from verdict.base.params import DataParams
 
-HUB = "https://huggingface.co"
-REACH_S = 2.0
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -27,13 +25,9 @@ def check_preset(preset: str, revision: str, parameter: str = "preset", *, needs
         if needs_weights and not ((folder / CONFIG).is_file() and any(folder.glob("*.safetensors"))):
             raise ValueError(f"{parameter}: the folder {folder} does not hold {CONFIG} and weights as safetensors")
         return
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset):
-        raise ValueError(f"{parameter}: {preset!r} is neither shipped nor a folder, and no hub id has such a name")
-    if not revision:
-        raise ValueError(
-            f"{parameter}: {preset!r} is neither shipped nor a folder; a hub id needs its revision, the commit that is "
-            "meant"
-        )
+    if not (revision and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", preset)):
+        meant = "nor a hub id with its revision, the commit that is meant"
+        raise ValueError(f"{parameter}: {preset!r} is neither shipped nor a folder, {meant}")
     files = {CONFIG, *(_shards(preset, revision) if needs_weights else ("tokenizer_config.json",))}
     if not all(_stored(preset, revision, name) for name in files) and not is_reachable():
         raise ConnectionError(
@@ -63,11 +57,11 @@ def _stored(preset: str, revision: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def is_reachable(url: str = "", *, timeout_s: float = REACH_S) -> bool:
+def is_reachable(url: str = "", *, timeout_s: float = 2.0) -> bool:
     """Whether a hub answers within seconds; False where the environment says that there is no network."""
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
-    request = urllib.request.Request(url or os.environ.get("HF_ENDPOINT", HUB), method="HEAD")
+    request = urllib.request.Request(url or os.environ.get("HF_ENDPOINT", "https://huggingface.co"), method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=timeout_s):
             return True

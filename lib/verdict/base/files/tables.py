@@ -71,15 +71,12 @@ def decode_text(content: bytes, source: str) -> tuple[str, str]:
     """Turn bytes into text, with the encoding's name, without guessing beyond what can be checked.
 
     A byte order mark decides; else strict UTF-8; else Windows-1252, unless the bytes look like UTF-8 that was damaged.
-    ValueError names the source and what the file is, or the offset of the first byte that fits no encoding, or of a NUL
-    byte.
+    ValueError names the source and what the file is, or the offset of the first byte that fits no encoding, or a NUL.
     """
     kind, remedy = kind_of(content)
     if kind:
         raise ValueError(f"{source} is {kind}, where a table is read; {remedy}")
     marked = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "")
-    if not marked and (nul := content.find(b"\0")) >= 0:
-        raise ValueError(f"{source}: NUL byte at offset {nul}; is it a binary file, or UTF-16 without its mark?")
     encoding = marked or "utf-8"
     try:
         try:
@@ -96,8 +93,8 @@ def decode_text(content: bytes, source: str) -> tuple[str, str]:
         raise ValueError(
             f"{source}: {byte} at byte offset {offset} is not {encoding}; save the table again as UTF-8"
         ) from error
-    if "\0" in text:
-        raise ValueError(f"{source}: NUL character at position {text.index(chr(0))}; save the table again as UTF-8")
+    if (nul := text.find("\0")) >= 0:
+        raise ValueError(f"{source}: NUL character at position {nul}; is it a binary file, or UTF-16 without its mark?")
     return text, encoding
 
 
@@ -189,10 +186,8 @@ def _csv_records(text: str, path: Path, delimiter: str) -> Iterator[tuple[int, l
 def _check_fields(fields: Sequence[str], path: Path, line: int) -> None:
     longest = max((len(field) for field in fields), default=0)
     if longest > MAX_FIELD_CHARACTERS:
-        raise ValueError(
-            f"{path}, line {line}: a field of {longest:,} characters, at most {MAX_FIELD_CHARACTERS:,} are "
-            f"read; is a quotation mark not closed?"
-        )
+        told = f"a field of {longest:,} characters, at most {MAX_FIELD_CHARACTERS:,} are read"
+        raise ValueError(f"{path}, line {line}: {told}; is a quotation mark not closed?")
 
 
 def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
