@@ -40,7 +40,7 @@ def table():
 def test_a_simulated_person_has_the_accuracy_of_the_parameters(table):
     people = choose_people(settings(), pairs_of(table), table)
     assert isinstance(people.careful, ParametricHuman)
-    assert people.careful.accuracy == POLICY.human.accuracy
+    assert people.careful.matrix[0, 0] == POLICY.human.accuracy
     assert people.likelihood[0].diagonal().tolist() == pytest.approx([0.8] * 2)
 
 

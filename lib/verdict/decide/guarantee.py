@@ -123,12 +123,6 @@ class Kept:
         """Thresholds of the score that keep the promise, falling, (k,)."""
         return self.tested.loc[self.tested["is_kept"], "threshold"].to_numpy()
 
-    @property
-    def coverage(self) -> float:
-        """Share of the rows that goes out alone at the least strict of them; 0 without any."""
-        n_auto = self.tested.loc[self.tested["is_kept"], "n_auto"]
-        return float(n_auto.max()) / self.n_rows if len(n_auto) else 0.0
-
 
 def exact_p_value(n_wrong: np.ndarray, n_auto: np.ndarray, error: float) -> np.ndarray:
     """P-value of "the error rate exceeds `error`" for independent rows: P(X <= n_wrong), X binomial(n_auto, error).

@@ -107,7 +107,6 @@ class ParametricHuman(Human):
         matrix = np.full((n_classes, n_classes), (1 - accuracy) / (n_classes - 1))
         np.fill_diagonal(matrix, accuracy)
         super().__init__(matrix, seed=seed)
-        self.accuracy = accuracy
 
 
 class PairHuman(Human):
