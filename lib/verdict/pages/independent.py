@@ -134,10 +134,8 @@ def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Se
     return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
 
 
-def decisions_by_split(
-    stage: Stage, evidence: Mapping[str, Evidence], people: People, costs: Costs, policy: Policy
-) -> pd.DataFrame:
-    """What the policy does on each split.
+def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: Costs, policy: Policy) -> pd.DataFrame:
+    """What the policy does on each split of `Evidence`.
 
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
     expected over people), cost, always_auto, always_human (means), gain (over always asking, paired) and room (gain and
@@ -226,11 +224,8 @@ def store_contrasts(stage: Stage, tables: Tables) -> None:
     for split in HALVES:
         hit, draws = _answers(tables[split])[0], stage.resampler(tables[split]["group_id"])
         value[split], drawn[split] = hit.mean(), draws.replicates(partial(weighted_mean, hit))
-    old, images, sentences, both = HALVES
-    signs = {
-        "images_minus_sentences": {images: 1, sentences: -1},
-        "interaction": {both: 1, images: -1, sentences: -1, old: 1},
-    }
+    old, images, words, both = HALVES
+    signs = {"images_minus_sentences": {images: 1, words: -1}, "interaction": {both: 1, images: -1, words: -1, old: 1}}
     for name, sign in signs.items():
         mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))
         n, found = sum(len(tables[split]) for split in sign), draws.around(float(mean), np.asarray(replicates))
