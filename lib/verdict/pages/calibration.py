@@ -162,7 +162,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: FittedTemperature, table: 
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
     """Reliability diagrams before and after scaling, with intervals over groups."""
-    draws, n_bins = stage.draws(table["group_id"]), stage.params.statistics.ece_bins
+    draws, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
     return {name: metrics.reliability_curve(one, table["y_true"], draws, n_bins=n_bins) for name, one in probs.items()}
 
