@@ -169,12 +169,8 @@ def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
     scores = np.asarray(scores, dtype=np.float64)
     moved = float(raw_temperature_path(scores, y_true)["temperature"].iloc[-1])
     fitted = Temperature.fit(scores, y_true, allow_small=True).temperature
-    rules = {
-        "as released": 1.0,
-        "raw T by L-BFGS": moved,
-        "clamped to [0.01, 100]": float(np.clip(fitted, *CLAMP)),
-        "log T": fitted,
-    }
+    rules = {"as released": 1.0, "raw T by L-BFGS": moved}
+    rules |= {"clamped to [0.01, 100]": float(np.clip(fitted, *CLAMP)), "log T": fitted}
     return pd.DataFrame([{"rule": rule, **_scored(scores, y_true, value)} for rule, value in rules.items()])
 
 

@@ -21,7 +21,7 @@ from verdict.pages.tables import GAP, SHARE, by_part
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import NOTHING, bounded
+from verdict.stats.uncertainty import NOTHING, bounded, columns_of
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import DISTANCES
 
@@ -269,8 +269,5 @@ def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     stage.number("data.people.share_asked", named, unit="%", kind=SETTING)
     whole = {"whole": columns["one_person"][at], "whole_by_majority": columns["majority"][at]}
     stage.estimates("data.people", whole, dict.fromkeys(whole, "%"), **told)
-    rows = [
-        {"share_asked": share, **bounded(dict(zip(columns, found, strict=True)))}
-        for share, *found in zip(shares, *columns.values(), strict=True)
-    ]
-    return pd.DataFrame(rows)
+    rows = [bounded(dict(zip(columns, found, strict=True))) for found in zip(*columns.values(), strict=True)]
+    return pd.DataFrame(rows).assign(share_asked=shares)[["share_asked", *columns_of(*columns)]]

@@ -301,11 +301,8 @@ def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, s
     Two pages with the same three come from the same data, networks and versions; the files behind are listed one by
     one with the pages that wrote them.
     """
-    outputs = {
-        "/" + "/".join(name.split("/")[2:]): sha
-        for e in behind(execution, executions)
-        for name, sha in e.run.get("outputs", {}).items()
-    }
+    written = [item for e in behind(execution, executions) for item in e.run.get("outputs", {}).items()]
+    outputs = {"/" + "/".join(name.split("/")[2:]): sha for name, sha in written}
     found = {
         "data": {name: sha for name, sha in outputs.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD},
         "weights": {name: sha for name, sha in outputs.items() if _WEIGHTS.fullmatch(name)},

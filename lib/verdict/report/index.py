@@ -202,10 +202,8 @@ def _counted(claims: Sequence[Claim]) -> str:
 def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str]]:
     """Warnings over the whole report."""
     executions, found = site.executions, []
-    failed, stale, missing = (
-        [execution.name for execution in executions if execution.status == status]
-        for status in ("failed", "stale", "missing")
-    )
+    states = ("failed", "stale", "missing")
+    failed, stale, missing = ([one.name for one in executions if one.status == status] for status in states)
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
         found.append(banner("failed", headline, [first_of(failed, 6)]))

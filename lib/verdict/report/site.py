@@ -177,12 +177,8 @@ def _checklists(site: Site, errors: list[str]) -> str:
     """The page of checklists; those that cannot be read are left out, and are one of the errors."""
     marks = {"done": "holds", "partly": "open", "not done": "fails", "not applicable": "open"}
     template = environment().get_template("checklists.html")
-    shown = {
-        "checklists": _loaded(load_checklists, errors) or (),
-        "marks": marks,
-        "look": lambda item: _look(site, item.look),
-    }
-    return template.render(site=site, name="checklists", **shown)
+    shown = {"checklists": _loaded(load_checklists, errors) or (), "marks": marks}
+    return template.render(site=site, name="checklists", look=lambda item: _look(site, item.look), **shown)
 
 
 def _look(site: Site, stems: Iterable[str]) -> list[Link]:
