@@ -52,11 +52,8 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     }
     model, person = (~test.is_wrong).astype(float), person_right(test, people.careful)
     reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
-    columns = {
-        "model": (model, SHARE),
-        "person": (person, None if people.is_simulated else SHARE),
-        "gain": (person - model, (reach[0] - 1, reach[1])),
-    }
+    columns = {"model": (model, SHARE), "person": (person, None if people.is_simulated else SHARE)}
+    columns["gain"] = (person - model, (reach[0] - 1, reach[1]))
     table = by_part(study.draws, parts, columns)
     gain, n = Interval.from_columns(table.iloc[0], "gain"), int(to_human.sum())
     stage.numbers["policy.test.handover_gain"] = gain.number(n=n, split=test.split, unit=POINTS)

@@ -122,10 +122,8 @@ def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     images = stage.images()
     by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
-    return {
-        "images": [images.thumbnail(image_id) for (_, image_id), _ in by_image],
-        "titles": [f"{number}: {int(right.sum())} of {len(right)} right" for (number, _), right in by_image],
-    }
+    titles = [f"{number}: {int(right.sum())} of {len(right)} right" for (number, _), right in by_image]
+    return {"images": [images.thumbnail(image_id) for (_, image_id), _ in by_image], "titles": titles}
 
 
 def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> dict[str, Evidence]:
@@ -190,12 +188,9 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
 
 
 # Whose images and whose sentences a split holds.
-HALVES: Mapping[Split, tuple[str, str]] = {
-    Split.TEST: ("as in test", "as in test"),
-    Split.INDEPENDENT_IMAGES: ("new", "as in test"),
-    Split.INDEPENDENT_SENTENCES: ("as in test", "new"),
-    Split.INDEPENDENT: ("new", "new"),
-}
+OLD, NEW = "as in test", "new"
+HALVES = {Split.TEST: (OLD, OLD), Split.INDEPENDENT_IMAGES: (NEW, OLD)}
+HALVES |= {Split.INDEPENDENT_SENTENCES: (OLD, NEW), Split.INDEPENDENT: (NEW, NEW)}
 
 
 def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -308,11 +303,8 @@ def _statistics(known: pd.DataFrame, new: pd.DataFrame, asked: Mapping, temperat
     sure, sure_new = (softmax(logits_of(table) / temperature).max(axis=1) for table in (known, new))
     mean, truth = mean_of(sure_new, rest), mean_of(hit_new, rest)
     gap = mean_of(hit - sure, first)
-    found = {
-        CONFIDENCE: (mean, truth),
-        DIFFERENCE: (lambda weights: mean(weights) + gap(weights), truth),
-        THRESHOLD: (thresholded(sure, 1 - hit, sure_new), truth),
-    }
+    found = {CONFIDENCE: (mean, truth), DIFFERENCE: (lambda weights: mean(weights) + gap(weights), truth)}
+    found[THRESHOLD] = (thresholded(sure, 1 - hit, sure_new), truth)
     if len(asked) > 1:
         answers = [answers_of(table) for table in asked.values()]
         alike = np.mean([one == other for one, other in combinations(answers, 2)], axis=0)

@@ -187,12 +187,8 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         return pd.DataFrame()
     table, votes, top, right = asked
     person, model = right[PERSON], right[MODEL]
-    parts = {
-        "all": np.ones(len(table), dtype=bool),
-        "the model is right": model == 1,
-        "the model is wrong": model == 0,
-        "its least confident tenth": top <= np.quantile(top, 0.1),
-    }
+    parts = {"all": np.ones(len(table), dtype=bool), "the model is right": model == 1, "the model is wrong": model == 0}
+    parts["its least confident tenth"] = top <= np.quantile(top, 0.1)
     draws = stage.resampler(table["group_id"])
     columns = {"person": (person, SHARE), "model": (model, SHARE), "difference": (person - model, GAP)}
     rows = by_part(draws, parts, columns, "rows")
@@ -219,11 +215,8 @@ def _asked(stage: Stage, found: RecordedSet) -> tuple[pd.DataFrame, np.ndarray, 
         return None
     table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    right = {
-        MODEL: right_of(table).astype(float),
-        PERSON: votes[np.arange(len(table)), y_true] / votes.sum(axis=1),
-        MAJORITY: (top_class(votes) == y_true).astype(float),
-    }
+    right = {MODEL: right_of(table).astype(float), MAJORITY: (top_class(votes) == y_true).astype(float)}
+    right[PERSON] = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
     return table, votes, softmax(logits).max(axis=1), right
 
 

@@ -168,11 +168,8 @@ def _claims(site: Site, execution: Execution, known: Known) -> Iterator[dict]:
     for claim in execution.claims:
         row = claim_row(claim, numbers)
         row["statement"] += f" ({execution.variant})" if execution.variant else ""
-        yield row | {
-            "key": f"{execution.name}#claim-{claim.id}",
-            "page": page,
-            "href": f"{page}#claim-{claim.id}" if known.get(execution.name) else page,
-        }
+        href = f"{page}#claim-{claim.id}" if known.get(execution.name) else page
+        yield row | {"key": f"{execution.name}#claim-{claim.id}", "page": page, "href": href}
 
 
 def _answer(evidence: PageExhibits | None, known: Numbers, pages: tuple[str, ...]) -> str:
