@@ -225,11 +225,9 @@ def _of_report(executions: Sequence[Execution]) -> dict[str, Number]:
     """How many claims there are and fail, and the minutes of computing, summed over all executions."""
     verdicts = [claim.holds for execution in executions for claim in execution.claims]
     minutes = sum(execution.elapsed_s for execution in executions) / 60
-    return {
-        "report.n_claims": Number(len(verdicts), unit="count"),
-        "report.n_failing": Number(verdicts.count(False), unit="count"),
-        "report.minutes": Number(minutes, unit="min", kind=EXACT),
-    }
+    counts = {"report.n_claims": len(verdicts), "report.n_failing": verdicts.count(False)}
+    found = {name: Number(n, unit="count") for name, n in counts.items()}
+    return found | {"report.minutes": Number(minutes, unit="min", kind=EXACT)}
 
 
 # Those of the warm-up, and of each seed of a trial.

@@ -217,9 +217,8 @@ def page_of_file(executed: Path) -> Page:
     executions = find_executions(inside[0], with_former=True) if inside else []
     own = next((e for e in executions if e.executed and e.executed.resolve() == executed), None)
     if own is None:
-        raise FileNotFoundError(
-            f"{executed} is no executed notebook of a report, such as work/digits/05_test/executed.ipynb"
-        )
+        told = "is no executed notebook of a report, such as work/digits/05_test/executed.ipynb"
+        raise FileNotFoundError(f"{executed} {told}")
     return Page(own, _site(inside[0], [e for e in executions if e.executed], executions))
 
 
