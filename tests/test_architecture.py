@@ -383,9 +383,8 @@ NAMED_STREAMS = [
     ),
     *(
         paths.LIBRARY / "pages" / f"{name}.py"
-        for name in ("attention", "defects_network", "interpretation", "reproducibility")
+        for name in ("defects", "defects_network", "interpretation", "reproducibility")
     ),
-    *(paths.LIBRARY / "pages" / "defects").glob("*.py"),
 ]
 
 
