@@ -381,8 +381,10 @@ NAMED_STREAMS = [
         paths.NOTEBOOKS / f"{name}.ipynb"
         for name in ("01_data", "06_interpretation", "13_defects", "13_reproducibility")
     ),
-    *(paths.LIBRARY / "pages" / f"{name}.py" for name in ("defects_network", "interpretation", "reproducibility")),
-    *(paths.LIBRARY / "pages" / "defects").glob("*.py"),
+    *(
+        paths.LIBRARY / "pages" / f"{name}.py"
+        for name in ("defects", "defects_network", "interpretation", "reproducibility")
+    ),
 ]
 
 

@@ -162,11 +162,9 @@ def on_all_rows(stage: Stage, kept: Selection, study: FittedTemperature, table: 
 
 def reliability(stage: Stage, table: pd.DataFrame, fitted: Temperature) -> dict[str, pd.DataFrame]:
     """Reliability diagrams before and after scaling, with intervals over groups."""
-    resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
+    draws, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
     probs = {"before": softmax(logits_of(table)), "after": fitted.transform(logits_of(table))}
-    return {
-        name: metrics.reliability_curve(one, table["y_true"], resampler, n_bins=n_bins) for name, one in probs.items()
-    }
+    return {name: metrics.reliability_curve(one, table["y_true"], draws, n_bins=n_bins) for name, one in probs.items()}
 
 
 def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
@@ -218,11 +216,9 @@ def gaps_by(stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temp
 def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
     """Scores without bins; what they need of each row is computed here, once for all resamples."""
     probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
-    return {
-        "nll": partial(weighted_mean, -log_softmax(logits)[true]),
-        "brier": partial(weighted_mean, metrics.brier_of_rows(probs, y_true)),
-        "aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc,
-    }
+    of_rows = {"nll": -log_softmax(logits)[true], "brier": metrics.brier_of_rows(probs, y_true)}
+    means = {name: partial(weighted_mean, one) for name, one in of_rows.items()}
+    return means | {"aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc}
 
 
 def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:

@@ -143,18 +143,16 @@ def answers_of(tables: Mapping[int, pd.DataFrame]) -> SeedAnswers:
     return SeedAnswers(first["y_true"].to_numpy(), first["group_id"].to_numpy(), answers, tuple(tables), n_classes)
 
 
-def mean_score(
-    stage: Stage, second: SeedAnswers, first: SeedAnswers | None = None, *, metric: str = "macro_f1"
-) -> Interval:
+def mean_score(stage: Stage, own: SeedAnswers, first: SeedAnswers | None = None, metric: str = "macro_f1") -> Interval:
     """A metric averaged over seeds, or its difference to another trial on the same pairs and seeds.
 
     The interval covers the choice of images and, with several seeds, training again (see `Resampler.compare`). Of two
     trials that answer every pair alike it holds what is compatible with no group in which they differ.
     """
-    resampler = stage.resampler(second.groups)
-    if first is not None and np.array_equal(first.answers, second.answers):
-        return resampler.mean(np.zeros(len(second.y_true)), span=GAP)
-    return _with_width(resampler.compare(first.statistics(metric) if first else (), second.statistics(metric)))
+    resampler = stage.resampler(own.groups)
+    if first is not None and np.array_equal(first.answers, own.answers):
+        return resampler.mean(np.zeros(len(own.y_true)), span=GAP)
+    return _with_width(resampler.compare(first.statistics(metric) if first else (), own.statistics(metric)))
 
 
 def score_runs(stage: Stage, runs: Mapping) -> pd.DataFrame:

@@ -52,11 +52,8 @@ def handover_table(stage: Stage, study: PolicyStudy, test: Evidence, people: Peo
     }
     model, person = (~test.is_wrong).astype(float), person_right(test, people.careful)
     reach = (person.min(), person.max()) if people.is_simulated else (0.0, 1.0)
-    columns = {
-        "model": (model, SHARE),
-        "person": (person, None if people.is_simulated else SHARE),
-        "gain": (person - model, (reach[0] - 1, reach[1])),
-    }
+    columns = {"model": (model, SHARE), "person": (person, None if people.is_simulated else SHARE)}
+    columns["gain"] = (person - model, (reach[0] - 1, reach[1]))
     table = by_part(study.draws, parts, columns)
     gain, n = Interval.from_columns(table.iloc[0], "gain"), int(to_human.sum())
     stage.numbers["policy.test.handover_gain"] = gain.number(n=n, split=test.split, unit=POINTS)
@@ -166,6 +163,7 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
     """Accuracy of all answers if the least trusted share of the pairs (of equal score by ids) is handed over, by what
     people are like: share, accuracy, low and high over groups.
     """
+    places = np.arange(len(test))
     rank = np.lexsort((test.table["pair_id"].to_numpy(dtype=str), test.score)).argsort()
     is_handed = rank[:, None] < np.rint(SHARES * len(test))[None, :]
     alone = (~test.is_wrong).astype(float)[:, None]
@@ -174,11 +172,7 @@ def deferral_curves(tuning: Evidence, test: Evidence, people: People, draws: Res
         if answers is None:
             right = person_right(test, people.careful)
         else:
-            right = (
-                (answers == test.y_true).astype(float)
-                if answers.ndim == 1
-                else answers[np.arange(len(test)), test.y_true]
-            )
+            right = (answers == test.y_true).astype(float) if answers.ndim == 1 else answers[places, test.y_true]
         found = draws.means(np.where(is_handed, right[:, None], alone), [None] * len(SHARES))
         rows = [(share, one.value, one.low, one.high) for share, one in zip(SHARES, found, strict=True)]
         curves[name] = pd.DataFrame(rows, columns=["share", "accuracy", "low", "high"])

@@ -121,10 +121,8 @@ def gallery_of(stage: Stage, sentences: pd.DataFrame) -> dict:
     """Images and titles of the hand-written set, in the order of their numbers, for `show_gallery`."""
     images = stage.images()
     by_image = sentences.groupby(["image", "image_id"], sort=True)["is_right"]
-    return {
-        "images": [images.thumbnail(image_id) for (_, image_id), _ in by_image],
-        "titles": [f"{number}: {int(right.sum())} of {len(right)} right" for (number, _), right in by_image],
-    }
+    titles = [f"{number}: {int(right.sum())} of {len(right)} right" for (number, _), right in by_image]
+    return {"images": [images.thumbnail(image_id) for (_, image_id), _ in by_image], "titles": titles}
 
 
 def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Selection) -> dict[str, Evidence]:
@@ -133,10 +131,8 @@ def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Se
     return {str(Split.TEST): gather_both(stage, calibrated, kept)[1]} | elsewhere
 
 
-def decisions_by_split(
-    stage: Stage, evidence: Mapping[str, Evidence], people: People, costs: Costs, policy: Policy
-) -> pd.DataFrame:
-    """What the policy does on each split.
+def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: Costs, policy: Policy) -> pd.DataFrame:
+    """What the policy does on each split of `Evidence`.
 
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
     expected over people), cost, always_auto, always_human (means), gain (over always_human, paired) and room (gain and
@@ -191,12 +187,8 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
 
 
 # What a split holds that test does not.
-HALVES: Mapping[Split, str] = {
-    Split.TEST: "nothing",
-    Split.INDEPENDENT_IMAGES: "images",
-    Split.INDEPENDENT_SENTENCES: "sentences",
-    Split.INDEPENDENT: "both",
-}
+HALVES = {Split.TEST: "nothing", Split.INDEPENDENT_IMAGES: "images"}
+HALVES |= {Split.INDEPENDENT_SENTENCES: "sentences", Split.INDEPENDENT: "both"}
 
 
 def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -225,11 +217,8 @@ def store_contrasts(stage: Stage, tables: Tables) -> None:
     for split in HALVES:
         hit, draws = _answers(tables[split])[0], stage.resampler(tables[split]["group_id"])
         value[split], drawn[split] = hit.mean(), draws.replicates(partial(weighted_mean, hit))
-    old, images, sentences, both = HALVES
-    signs = {
-        "images_minus_sentences": {images: 1, sentences: -1},
-        "interaction": {both: 1, images: -1, sentences: -1, old: 1},
-    }
+    old, images, words, both = HALVES
+    signs = {"images_minus_sentences": {images: 1, words: -1}, "interaction": {both: 1, images: -1, words: -1, old: 1}}
     for name, sign in signs.items():
         mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))
         n, found = sum(len(tables[split]) for split in sign), draws.around(float(mean), np.asarray(replicates))
@@ -312,11 +301,8 @@ def _statistics(known: pd.DataFrame, new: pd.DataFrame, asked: Mapping, temperat
     sure, sure_new = (softmax(logits_of(table) / temperature).max(axis=1) for table in (known, new))
     mean, truth = mean_of(sure_new, rest), mean_of(hit_new, rest)
     gap = mean_of(hit - sure, first)
-    found = {
-        CONFIDENCE: (mean, truth),
-        DIFFERENCE: (lambda weights: mean(weights) + gap(weights), truth),
-        THRESHOLD: (thresholded(sure, 1 - hit, sure_new), truth),
-    }
+    found = {CONFIDENCE: (mean, truth), DIFFERENCE: (lambda weights: mean(weights) + gap(weights), truth)}
+    found[THRESHOLD] = (thresholded(sure, 1 - hit, sure_new), truth)
     if len(asked) > 1:
         answers = [answers_of(table) for table in asked.values()]
         alike = np.mean([one == other for one, other in combinations(answers, 2)], axis=0)

@@ -119,13 +119,9 @@ def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Genera
     attention weights (n, n_patches), and by contrast (`patch_contrast`), the control that knows where something is and
     nothing of the hypothesis.
     """
-    by_attention = np.argsort(-weights, axis=1, kind="stable")
-    return {
-        ATTENDED: by_attention,
-        CONTRAST: np.argsort(-contrast, axis=1, kind="stable"),
-        RANDOM: rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1),
-        LEAST: by_attention[:, ::-1],
-    }
+    by_attention, by_contrast = (np.argsort(-values, axis=1, kind="stable") for values in (weights, contrast))
+    drawn = rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
+    return {ATTENDED: by_attention, CONTRAST: by_contrast, RANDOM: drawn, LEAST: by_attention[:, ::-1]}
 
 
 def firsts(order: np.ndarray, k: int) -> np.ndarray:
@@ -152,11 +148,9 @@ class Deletion:
         image, `logit_change` |Δ logit|, `flipped` 1 where the answer changes.
         """
         answer, masked = _answers(self.logit), self.masked[order]
-        return {
-            "prob": np.stack([_prob(row, answer) for row in masked]),
-            "logit_change": np.abs(masked - self.logit),
-            "flipped": np.stack([_answers(row) != answer for row in masked]).astype(np.float64),
-        }
+        prob = np.stack([_prob(row, answer) for row in masked])
+        flipped = np.stack([_answers(row) != answer for row in masked]).astype(np.float64)
+        return {"prob": prob, "logit_change": np.abs(masked - self.logit), "flipped": flipped}
 
 
 def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:

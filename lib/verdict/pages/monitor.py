@@ -24,7 +24,7 @@ from verdict.decide.outcomes import complement
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.tables import SHARE
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, wilson, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, bounded, wilson, with_bounds
 from verdict.workflow.stage import Stage
 
 AUTO, ALL = Decision.AUTO.text, "all automatic answers"
@@ -248,8 +248,7 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     for period, own in found.cases.groupby("period", sort=False):
         draws = stage.resampler(own["group_id"])
         row: dict[str, object] = {"period": period, "n": len(own)}
-        for branch in Decision:
-            row |= with_bounds(branch.text, draws.mean(own["decision"] == branch.text, span=SHARE))
+        row |= bounded({branch.text: draws.mean(own["decision"] == branch.text, span=SHARE) for branch in Decision})
         row["after_alarm"] = int((own["forced_by"] == Forced.FOREIGN_BATCH.text).sum())
         auto = own[own["decision"] == AUTO]
         row["labelled"] = int((auto["is_known"] & auto["is_drawn"]).sum())

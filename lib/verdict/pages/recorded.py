@@ -21,7 +21,7 @@ from verdict.pages.tables import GAP, SHARE, by_part
 from verdict.stats.metrics import confusion_counts, nll_of_logits
 from verdict.stats.neighbours import neighbour_distance
 from verdict.stats.scores import softmax, top_class
-from verdict.stats.uncertainty import NOTHING, bounded
+from verdict.stats.uncertainty import NOTHING, bounded, columns_of
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import DISTANCES
 
@@ -187,12 +187,8 @@ def people_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
         return pd.DataFrame()
     table, votes, top, right = asked
     person, model = right[PERSON], right[MODEL]
-    parts = {
-        "all": np.ones(len(table), dtype=bool),
-        "the model is right": model == 1,
-        "the model is wrong": model == 0,
-        "its least confident tenth": top <= np.quantile(top, 0.1),
-    }
+    parts = {"all": np.ones(len(table), dtype=bool), "the model is right": model == 1, "the model is wrong": model == 0}
+    parts["its least confident tenth"] = top <= np.quantile(top, 0.1)
     draws = stage.resampler(table["group_id"])
     columns = {"person": (person, SHARE), "model": (model, SHARE), "difference": (person - model, GAP)}
     rows = by_part(draws, parts, columns, "rows")
@@ -219,11 +215,8 @@ def _asked(stage: Stage, found: RecordedSet) -> tuple[pd.DataFrame, np.ndarray, 
         return None
     table, votes = found.judged[known].reset_index(drop=True), votes[known]
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    right = {
-        MODEL: right_of(table).astype(float),
-        PERSON: votes[np.arange(len(table)), y_true] / votes.sum(axis=1),
-        MAJORITY: (top_class(votes) == y_true).astype(float),
-    }
+    right = {MODEL: right_of(table).astype(float), MAJORITY: (top_class(votes) == y_true).astype(float)}
+    right[PERSON] = votes[np.arange(len(table)), y_true] / votes.sum(axis=1)
     return table, votes, softmax(logits).max(axis=1), right
 
 
@@ -269,8 +262,5 @@ def whole_table(stage: Stage, found: RecordedSet) -> pd.DataFrame:
     stage.number("data.people.share_asked", named, unit="%", kind=SETTING)
     whole = {"whole": columns["one_person"][at], "whole_by_majority": columns["majority"][at]}
     stage.estimates("data.people", whole, dict.fromkeys(whole, "%"), **told)
-    rows = [
-        {"share_asked": share, **bounded(dict(zip(columns, found, strict=True)))}
-        for share, *found in zip(shares, *columns.values(), strict=True)
-    ]
-    return pd.DataFrame(rows)
+    rows = [bounded(dict(zip(columns, found, strict=True))) for found in zip(*columns.values(), strict=True)]
+    return pd.DataFrame(rows).assign(share_asked=shares)[["share_asked", *columns_of(*columns)]]

@@ -116,9 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ValueError as error:
-        print(
-            f"error: a stored result is damaged ({error}); make report finds which, and makes it again", file=sys.stderr
-        )
+        told = "make report finds which, and makes it again"
+        print(f"error: a stored result is damaged ({error}); {told}", file=sys.stderr)
         return 2
     return 0
 

@@ -21,14 +21,9 @@ _ALLOWED = (
     *(nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.Const, nodes.Name, nodes.Getattr, nodes.Call),
 )
 # `{{ name }}` and `{# … #}` are not jinja's here: no text holds these characters.
-_ENGINE = ImmutableSandboxedEnvironment(
-    variable_start_string="\x00<",
-    variable_end_string=">\x00",
-    comment_start_string="\x00#",
-    comment_end_string="#\x00",
-    undefined=StrictUndefined,
-    keep_trailing_newline=True,
-)
+_NOBODYS = {"variable_start_string": "\x00<", "variable_end_string": ">\x00"}
+_NOBODYS |= {"comment_start_string": "\x00#", "comment_end_string": "#\x00"}
+_ENGINE = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, **_NOBODYS)
 _ENGINE.globals.clear()
 
 

@@ -225,11 +225,9 @@ def _of_report(executions: Sequence[Execution]) -> dict[str, Number]:
     """How many claims there are and fail, and the minutes of computing, summed over all executions."""
     verdicts = [claim.holds for execution in executions for claim in execution.claims]
     minutes = sum(execution.elapsed_s for execution in executions) / 60
-    return {
-        "report.n_claims": Number(len(verdicts), unit="count"),
-        "report.n_failing": Number(verdicts.count(False), unit="count"),
-        "report.minutes": Number(minutes, unit="min", kind=EXACT),
-    }
+    counts = {"report.n_claims": len(verdicts), "report.n_failing": verdicts.count(False)}
+    found = {name: Number(n, unit="count") for name, n in counts.items()}
+    return found | {"report.minutes": Number(minutes, unit="min", kind=EXACT)}
 
 
 # Those of the warm-up, and of each seed of a trial.
@@ -301,11 +299,8 @@ def hashes(execution: Execution, executions: Sequence[Execution]) -> dict[str, s
     Two pages with the same three come from the same data, networks and versions; the files behind are listed one by
     one with the pages that wrote them.
     """
-    outputs = {
-        "/" + "/".join(name.split("/")[2:]): sha
-        for e in behind(execution, executions)
-        for name, sha in e.run.get("outputs", {}).items()
-    }
+    written = [item for e in behind(execution, executions) for item in e.run.get("outputs", {}).items()]
+    outputs = {"/" + "/".join(name.split("/")[2:]): sha for name, sha in written}
     found = {
         "data": {name: sha for name, sha in outputs.items() if "/01_" in name and name.rpartition("/")[2] not in _TOLD},
         "weights": {name: sha for name, sha in outputs.items() if _WEIGHTS.fullmatch(name)},

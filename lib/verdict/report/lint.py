@@ -113,11 +113,9 @@ def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
     elif not code or code[0] is not tagged[0]:
         yield "the `parameters` cell is the first code cell"
     n_text = sum(cell.kind == "markdown" or "hide-input" in cell.tags for cell in cells)
-    n_computing = sum(
-        cell.kind == "code" and not {"parameters", "setup", "hide-input"} & set(cell.tags) for cell in cells
-    )
-    if n_computing > 2 * n_text:
-        yield f"{n_computing} computing cells beside {n_text} cells of text: say what they are for"
+    n_code = sum(cell.kind == "code" and not {"parameters", "setup", "hide-input"} & set(cell.tags) for cell in cells)
+    if n_code > 2 * n_text:
+        yield f"{n_code} computing cells beside {n_text} cells of text: say what they are for"
     if any(cell.get("execution_count") for cell in read_json(path)["cells"]):
         yield _COUNTS
 

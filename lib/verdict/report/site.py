@@ -177,12 +177,8 @@ def _checklists(site: Site, errors: list[str]) -> str:
     """The page of checklists; those that cannot be read are left out, and are one of the errors."""
     marks = {"done": "holds", "partly": "open", "not done": "fails", "not applicable": "open"}
     template = environment().get_template("checklists.html")
-    shown = {
-        "checklists": _loaded(load_checklists, errors) or (),
-        "marks": marks,
-        "look": lambda item: _look(site, item.look),
-    }
-    return template.render(site=site, name="checklists", **shown)
+    shown = {"checklists": _loaded(load_checklists, errors) or (), "marks": marks}
+    return template.render(site=site, name="checklists", look=lambda item: _look(site, item.look), **shown)
 
 
 def _look(site: Site, stems: Iterable[str]) -> list[Link]:
@@ -221,9 +217,8 @@ def page_of_file(executed: Path) -> Page:
     executions = find_executions(inside[0], with_former=True) if inside else []
     own = next((e for e in executions if e.executed and e.executed.resolve() == executed), None)
     if own is None:
-        raise FileNotFoundError(
-            f"{executed} is no executed notebook of a report, such as work/digits/05_test/executed.ipynb"
-        )
+        told = "is no executed notebook of a report, such as work/digits/05_test/executed.ipynb"
+        raise FileNotFoundError(f"{executed} {told}")
     return Page(own, _site(inside[0], [e for e in executions if e.executed], executions))
 
 
