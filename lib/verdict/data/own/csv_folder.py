@@ -96,17 +96,14 @@ def check_splits(pairs: pd.DataFrame, source: str) -> None:
         absent = [label.text for label in Label if label.text not in set(own["label"])]
         n_groups = own["group_id"].nunique()
         if own.empty:
-            fault = (
-                f"no row has the split {split}; a report needs {', '.join(NEEDED)} (calib sets the temperature and "
-                "the thresholds): give it images of train, or leave the column out"
+            why = f"a report needs {', '.join(NEEDED)} (calib sets the temperature and the thresholds)"
+            way = "give it images of train, or leave the column out"
+            raise ValueError(f"{source}: no row has the split {split}; {why}: {way}")
+        if absent:
+            raise ValueError(
+                f"{source}: no row of the split {split} has the label {absent[0]}; both are needed in each"
             )
-        elif absent:
-            fault = f"no row of the split {split} has the label {absent[0]}; both are needed in each"
-        elif n_groups < MIN_GROUPS:
-            fault = (
-                f"the split {split} has {n_groups} image groups, and at least {MIN_GROUPS} are needed; "
-                f"{pairs['group_id'].nunique()} in all are too few for these shares"
-            )
-        else:
-            continue
-        raise ValueError(f"{source}: {fault}")
+        if n_groups < MIN_GROUPS:
+            what = f"the split {split} has {n_groups} image groups, and at least {MIN_GROUPS} are needed"
+            too_few = f"{pairs['group_id'].nunique()} in all are too few for these shares"
+            raise ValueError(f"{source}: {what}; {too_few}")

@@ -20,7 +20,7 @@ from verdict.base.params import A2Params
 from verdict.base.refusals import N_LISTED
 from verdict.data.own.pair_file import read_pair_file
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
-from verdict.data.photos.snli_ve import ATTRIBUTION, Facts, Target, Warmup
+from verdict.data.photos.snli_ve import Facts, Target, Warmup
 from verdict.data.splits import carve_split, merge_groups, published_split
 
 FOLDER = "a2"
@@ -57,17 +57,18 @@ def build(
         rows = _read(hand, by_part=True).assign(split=str(Split.INDEPENDENT_HAND))
         parts.append(_usable(rows, hand, other, progress, params))
     pairs, target, facts = _join(parts)
-    table, attribution, elsewhere, excluded = params.table, "", None, {}
+    table, elsewhere, of_warmup = params.table, None, {}
     if warmup is not None:
         proxy = warmup(target)
-        table, pairs = f"{table} with its warm-up", pd.concat([proxy.pairs, pairs], ignore_index=True)
-        attribution, elsewhere, excluded = ATTRIBUTION, proxy.images, {"excluded": proxy.excluded}
+        table, elsewhere = f"{table} with its warm-up", proxy.images
+        pairs = pd.concat([proxy.pairs, pairs], ignore_index=True)
+        of_warmup = {"attribution": proxy.attribution, "excluded": proxy.excluded}
         facts |= proxy.facts
     check_pairs(pairs, source=table)
     write_folder_store(out, target.files, hashes=target.hashes, elsewhere=elsewhere)
     for split, members in pairs.groupby("split", sort=True):
         facts |= {f"rows_{split}": len(members), f"images_{split}": int(members["image_id"].nunique())}
-    return Dataset(pairs, attribution, facts, **excluded)
+    return Dataset(pairs, facts=facts, **of_warmup)
 
 
 def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:

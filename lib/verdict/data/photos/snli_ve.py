@@ -21,7 +21,7 @@ from verdict.base.files.picture_files import resolve_images
 from verdict.base.labels import EVALUATION_SPLITS, Label, Split
 from verdict.base.params import ShardParams
 from verdict.base.refusals import N_LISTED
-from verdict.data.pairs import EXCLUDED_COLUMNS, with_pair_ids
+from verdict.data.pairs import EXCLUDED_COLUMNS, Dataset, with_pair_ids
 from verdict.data.photos.snli_ve_corpus import IMAGES, TRAIN, VALIDATION, Facts, locate, read_split
 
 ATTRIBUTION = (
@@ -48,16 +48,13 @@ class Target:
     files: Mapping[str, Path]
 
 
-@dataclass(frozen=True)
-class Warmup:
-    """The pair table of both warm-up splits; the images that the target has not (image_id, file, row, sha256: the row
-    of a shard, or -1 for files of their own); and what was kept out (see `Dataset.excluded`).
+@dataclass(frozen=True, kw_only=True)
+class Warmup(Dataset):
+    """Both warm-up splits, and the images that the target has not (image_id, file, row, sha256: the row of a shard, or
+    -1 for files of their own).
     """
 
-    pairs: pd.DataFrame
     images: pd.DataFrame
-    excluded: pd.DataFrame
-    facts: Facts
 
 
 def draw(
@@ -98,7 +95,7 @@ def draw(
     own = images[images["image_id"].isin(pairs["image_id"]) & ~images["image_id"].isin(list(target.files))]
     facts |= {"images_read_from_the_target": pairs["image_id"].nunique() - len(own)}
     left_out = pd.concat(excluded, ignore_index=True)[list(EXCLUDED_COLUMNS)]
-    return Warmup(pairs, own.reset_index(drop=True), left_out, facts)
+    return Warmup(pairs, ATTRIBUTION, facts, left_out, images=own.reset_index(drop=True))
 
 
 def balanced(rows: pd.DataFrame, n: int, rng: np.random.Generator) -> pd.DataFrame:
