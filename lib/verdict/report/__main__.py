@@ -2,6 +2,8 @@
 does, again while an author writes.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import sys

@@ -3,6 +3,8 @@
 Imported when something is rendered, since nbconvert takes a second.
 """
 
+from __future__ import annotations
+
 import html
 import re
 from collections.abc import Mapping

@@ -4,6 +4,8 @@
 as the report.
 """
 
+from __future__ import annotations
+
 import base64
 import contextlib
 import functools
