@@ -97,6 +97,7 @@ def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
 
 
 SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
+Both = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,7 @@ def find_parts(
     return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
 
 
-def look(
-    reader: EmbeddingCache,
-    images: np.ndarray,
-    found_parts: tuple[np.ndarray, np.ndarray],
-    words: tuple[np.ndarray, np.ndarray],
-    settings: ConceptsParams,
-) -> Seen:
+def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: Both, settings: ConceptsParams) -> Seen:
     """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes.
 
     `words` are unit vectors of the texts of classes (K, d) and of the bank (D, d).

@@ -50,10 +50,8 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     set_threads(params.execution.threads)
     started = time.monotonic()
     chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
-    run = params.execution
-    options = {"batch": run.feature_batch, "workers": run.threads, "skip_unreadable": skip}
-    options["progress"] = lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)")
-    logits, unreadable = predict(kept, chosen, files, **options)
+    options = {"progress": lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)"), "skip": skip}
+    logits, unreadable = predict(kept, chosen, files, params.execution, **options)
     known = np.isfinite(logits).all(axis=1)
     if not known.any():
         raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
