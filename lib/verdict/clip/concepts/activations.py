@@ -214,12 +214,13 @@ def nearest(cosine: np.ndarray, n: int) -> np.ndarray:
 def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     """How much each image shares with the class that the encoder gives it; without descriptors it shares nothing.
 
-    One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
-    auc_published, auc_relative, is_right, is_fallback.
+    One row an image: is_right, n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
+    auc_published, auc_relative, is_fallback.
     """
     pairs = list(zip(seen.visual, seen.textual[seen.answer], strict=True))
     visual, textual = memberships(seen.visual, n_bank), memberships(seen.textual, n_bank)[seen.answer]
-    found = pd.DataFrame({"n_visual": visual.sum(axis=1), "shared": (visual & textual).sum(axis=1)})
+    found = pd.DataFrame({"is_right": seen.answer == np.asarray(y_true), "n_visual": visual.sum(axis=1)})
+    found["shared"] = (visual & textual).sum(axis=1)
     curves = [published_curve(*pair) for pair in pairs]
     return found.assign(
         lift=found["shared"] / expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
@@ -229,7 +230,6 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
         mi_table=mi_table(found["shared"]),
         auc_published=[curve.mean() for curve in curves],
         auc_relative=[relative_area(*pair) for pair in pairs],
-        is_right=seen.answer == np.asarray(y_true),
         is_fallback=seen.is_fallback,
     )
 

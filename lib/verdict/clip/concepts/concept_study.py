@@ -147,14 +147,8 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
 
 # What pictures share with their classes: overlaps with nulls, curves, relation to accuracy, stability.
 
-_KNOWLEDGE = {
-    "accuracy": ("is_right", (0, 1)),
-    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
-    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
-    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
-    "auc_relative": ("auc_relative", (0, 1)),
-    "share_fallback": ("is_fallback", (0, 1)),
-}
+_NAMES = {"is_right": "accuracy", "is_fallback": "share_fallback"}
+_SHARES = ("is_right", "jaccard", "ranked", "auc_relative", "is_fallback")
 
 
 def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -166,7 +160,8 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
+        spans = {of: (0, 1) if of in _SHARES else None for of in scores}
+        found = {_NAMES.get(of, of): setup.mean(scores[of].to_numpy(), span=span) for of, span in spans.items()}
         rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
