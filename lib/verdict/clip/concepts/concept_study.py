@@ -51,16 +51,19 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     if shown.masks is None:
         return pd.DataFrame(columns=["label", "value", "low", "high"])
     reader = setup.readers[WHOLE]
-    grid, features = (reader.encoder.grid,) * 2, {"last tokens": reader.patches(shown.images)}
-    features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
+    grid = (reader.encoder.grid,) * 2
+    find = partial(parts.foreground_principal, grid=grid)
+    tokens, keys = reader.patches(shown.images), setup.study.encoder.last_keys(shown.images)
     found = {}
-    for name, values in features.items():
+    for name, values in (("last tokens", tokens), ("keys of the last block", keys)):
         found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
-        find = partial(parts.foreground_principal, grid=grid)
         found[f"first component, {name}"] = by_class(find, shown.y_true, values)
-    cut, keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
+    cut, of_keys, limit = (
+        "spectral cut, last tokens",
+        "spectral cut, keys of the last block",
+        "the best choice of patches",
+    )
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
-    limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(found[cut])
     found[limit] = best_patches(shown.masks, grid)
@@ -68,7 +71,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     overlap = {k: parts.intersection_over_union(parts.to_pixels(m, *side), shown.masks) for k, m in found.items()}
     rows = {name: setup.mean(values, span=(0, 1)) for name, values in overlap.items()}
     rows[gain] = setup.mean(overlap[cut] - overlap[chance], span=(-1, 1))
-    names = {"iou": cut, "iou_keys": keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
+    names = {"iou": cut, "iou_keys": of_keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
     for number, name in names.items():
         setup.keep(number, rows[name])
     return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
