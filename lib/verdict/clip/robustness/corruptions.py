@@ -198,7 +198,8 @@ def _flash(unit: np.ndarray, darkness: float, depths: np.ndarray) -> np.ndarray:
 def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, *, focus: Callable) -> np.ndarray:
     """Every pixel blurred by its own amount, which grows with 1 / focus - 1 / depth; read between growing blurs.
 
-    `focus` says of all depths which is sharp. A pixel takes its neighbours' light whatever their depth, so that edges of near things bleed a little.
+    `focus` says of all depths which is sharp. A pixel takes its neighbours' light whatever their depth, so that edges
+    of near things bleed a little.
     """
     unsharp = np.abs(1 / depths - 1 / float(focus(depths)))
     levels = np.linspace(0, 1, _LEVELS) * reach * _side(unit)
