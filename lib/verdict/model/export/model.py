@@ -58,16 +58,9 @@ def load_kept(profile: str) -> Kept:
         fitted, calibration = _verified(profile, CALIBRATION)
         _require_descent(calibration, chosen)
         temperature = Numbers.load(fitted / "numbers.json")["calibration.temperature"].value
-    asked = run["params"]["trial"]
-    return Kept(
-        trial=trial,
-        seed=seed,
-        params=ModelParams.model_validate(run["params"]["model"]),
-        plan=FreezePlan(asked["vision_blocks"], asked["text_blocks"]),
-        weights=trained / stages.weights_file(seed),
-        rule=DecisionRule(temperature=temperature),
-        is_calibrated=is_calibrated,
-    )
+    asked, params = run["params"]["trial"], ModelParams.model_validate(run["params"]["model"])
+    plan, rule = FreezePlan(asked["vision_blocks"], asked["text_blocks"]), DecisionRule(temperature=temperature)
+    return Kept(trial, seed, params, plan, trained / stages.weights_file(seed), rule, is_calibrated)
 
 
 def _verified(profile: str, name: str, trial: str | None = None) -> tuple[Path, dict[str, Any]]:
