@@ -51,7 +51,7 @@ def sides(n_known, n_unknown, n_resamples=300):
 def test_a_table_has_intervals_that_hold_the_value():
     rng = np.random.default_rng(1)
     scores = {"a": rng.normal(1, 1, 101)}, {"a": rng.normal(0, 1, 67)}
-    found, aurocs = shift_study.detection_table(*scores, *sides(101, 67))
+    found, aurocs = shift_study.detection_table(*scores, sides(101, 67))
     table = found.iloc[0]
     assert aurocs.shape == (300, 1) and np.quantile(aurocs, 0.025) == pytest.approx(table["auroc_low"])
     for metric in ("auroc", "fpr95"):
@@ -63,6 +63,6 @@ def test_a_table_has_intervals_that_hold_the_value():
 
 def test_unknown_pictures_that_all_pass_do_not_say_that_all_others_would():
     score = np.linspace(0, 1, 30)
-    row = shift_study.detection_table({"a": score}, {"a": score + 2}, *sides(30, 30, 100))[0].iloc[0]
+    row = shift_study.detection_table({"a": score}, {"a": score + 2}, sides(30, 30, 100))[0].iloc[0]
     assert row["fpr95"] == 1 and row["auroc"] == 0
     assert 0.8 < row["fpr95_low"] < row["fpr95_high"] == 1 and row["auroc_low"] == 0 < row["auroc_high"] < 0.2

@@ -97,6 +97,7 @@ def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
 
 
 SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
+Both = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,7 @@ def find_parts(
     return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
 
 
-def look(
-    reader: EmbeddingCache,
-    images: np.ndarray,
-    found_parts: tuple[np.ndarray, np.ndarray],
-    words: tuple[np.ndarray, np.ndarray],
-    settings: ConceptsParams,
-) -> Seen:
+def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: Both, settings: ConceptsParams) -> Seen:
     """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes.
 
     `words` are unit vectors of the texts of classes (K, d) and of the bank (D, d).
@@ -219,12 +214,13 @@ def nearest(cosine: np.ndarray, n: int) -> np.ndarray:
 def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     """How much each image shares with the class that the encoder gives it; without descriptors it shares nothing.
 
-    One row an image: n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
-    auc_published, auc_relative, is_right, is_fallback.
+    One row an image: is_right, n_visual, shared, lift, jaccard, ranked (rank-biased overlap), mi_published, mi_table,
+    auc_published, auc_relative, is_fallback.
     """
     pairs = list(zip(seen.visual, seen.textual[seen.answer], strict=True))
     visual, textual = memberships(seen.visual, n_bank), memberships(seen.textual, n_bank)[seen.answer]
-    found = pd.DataFrame({"n_visual": visual.sum(axis=1), "shared": (visual & textual).sum(axis=1)})
+    found = pd.DataFrame({"is_right": seen.answer == np.asarray(y_true), "n_visual": visual.sum(axis=1)})
+    found["shared"] = (visual & textual).sum(axis=1)
     curves = [published_curve(*pair) for pair in pairs]
     return found.assign(
         lift=found["shared"] / expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
@@ -234,7 +230,6 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
         mi_table=mi_table(found["shared"]),
         auc_published=[curve.mean() for curve in curves],
         auc_relative=[relative_area(*pair) for pair in pairs],
-        is_right=seen.answer == np.asarray(y_true),
         is_fallback=seen.is_fallback,
     )
 

@@ -51,16 +51,19 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     if shown.masks is None:
         return pd.DataFrame(columns=["label", "value", "low", "high"])
     reader = setup.readers[WHOLE]
-    grid, features = (reader.encoder.grid,) * 2, {"last tokens": reader.patches(shown.images)}
-    features["keys of the last block"] = setup.study.encoder.last_keys(shown.images)
+    grid = (reader.encoder.grid,) * 2
+    find = partial(parts.foreground_principal, grid=grid)
+    tokens, keys = reader.patches(shown.images), setup.study.encoder.last_keys(shown.images)
     found = {}
-    for name, values in features.items():
+    for name, values in (("last tokens", tokens), ("keys of the last block", keys)):
         found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
-        find = partial(parts.foreground_principal, grid=grid)
         found[f"first component, {name}"] = by_class(find, shown.y_true, values)
-    cut, keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
+    cut, of_keys, limit = (
+        "spectral cut, last tokens",
+        "spectral cut, keys of the last block",
+        "the best choice of patches",
+    )
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
-    limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(found[cut])
     found[limit] = best_patches(shown.masks, grid)
@@ -68,7 +71,7 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     overlap = {k: parts.intersection_over_union(parts.to_pixels(m, *side), shown.masks) for k, m in found.items()}
     rows = {name: setup.mean(values, span=(0, 1)) for name, values in overlap.items()}
     rows[gain] = setup.mean(overlap[cut] - overlap[chance], span=(-1, 1))
-    names = {"iou": cut, "iou_keys": keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
+    names = {"iou": cut, "iou_keys": of_keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
     for number, name in names.items():
         setup.keep(number, rows[name])
     return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
@@ -147,14 +150,8 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
 
 # What pictures share with their classes: overlaps with nulls, curves, relation to accuracy, stability.
 
-_KNOWLEDGE = {
-    "accuracy": ("is_right", (0, 1)),
-    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
-    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
-    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
-    "auc_relative": ("auc_relative", (0, 1)),
-    "share_fallback": ("is_fallback", (0, 1)),
-}
+_NAMES = {"is_right": "accuracy", "is_fallback": "share_fallback"}
+_SHARES = ("is_right", "jaccard", "ranked", "auc_relative", "is_fallback")
 
 
 def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -166,7 +163,8 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
+        spans = {of: (0, 1) if of in _SHARES else None for of in scores}
+        found = {_NAMES.get(of, of): setup.mean(scores[of].to_numpy(), span=span) for of, span in spans.items()}
         rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")

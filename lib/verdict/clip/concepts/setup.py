@@ -124,7 +124,7 @@ def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
     So they name no class, like those of the study: "a red digit", "a small digit on the left".
     """
     bank: list[Descriptor] = [(text, {}) for text in settings.bank]
-    if not bank and _are_scenes(pictures):
+    if not bank and pictures.is_scenes:
         for named in (*combinations(DESCRIBED, 1), *combinations(DESCRIBED, 2)):
             described = (dict(zip(named, values, strict=True)) for values in product(*map(FACTORS.get, named)))
             bank += [(caption(words, named), words) for words in described]
@@ -143,7 +143,7 @@ def class_table(pictures: Pictures, settings: ConceptsParams) -> pd.DataFrame:
     held out, and those with most pictures in train and test are taken. Elsewhere they are the source's classes that
     have pictures in both.
     """
-    if not _are_scenes(pictures):
+    if not pictures.is_scenes:
         shown = [set(pictures.table["y"][pictures.table["split"] == split]) for split in ("train", "test")]
         names = [name for k, name in enumerate(pictures.class_names) if k in shown[0] & shown[1]]
         return pd.DataFrame({"name": names[: settings.n_classes]})
@@ -175,14 +175,10 @@ def material(
             f"the split {split} shows no {classes['name'].iloc[missing[0]]!r}; concepts.n_classes is too large"
         )
     own, truth = table.iloc[chosen], None
-    if _are_scenes(pictures) and bank[0][1]:
+    if pictures.is_scenes and bank[0][1]:
         # A descriptor is true of a scene where all of its words are the scene's.
         is_so = {(name, word): own[name].to_numpy() == word for name in DESCRIBED for word in FACTORS[name]}
         truth = np.stack([np.all([is_so[one] for one in words.items()], axis=0) for _, words in bank], axis=1)
     images = np.asarray(pictures.images[rows[chosen]])
     masks = None if pictures.masks is None else np.asarray(pictures.masks[rows[chosen]])
     return Material(images, label[chosen], own["group_id"].to_numpy(), masks, truth)
-
-
-def _are_scenes(pictures: Pictures) -> bool:
-    return set(FACTORS) <= set(pictures.table)

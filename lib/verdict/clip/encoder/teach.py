@@ -94,9 +94,7 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tenso
     return (losses[0] + losses[1]) / 2
 
 
-def naming_loss(
-    image: torch.Tensor, heads: Mapping[str, torch.nn.Module], factors: Mapping[str, np.ndarray]
-) -> torch.Tensor:
+def naming_loss(image: torch.Tensor, heads: torch.nn.ModuleDict, factors: Mapping[str, np.ndarray]) -> torch.Tensor:
     """Sum over factors of the cross-entropy of a linear head on image features (n, d); 0 without factors."""
     losses = [
         torch.nn.functional.cross_entropy(heads[name](image), torch.from_numpy(np.asarray(values, dtype=np.int64)))

@@ -87,7 +87,7 @@ def read(name: str, source: Path) -> Corpus:
     if source.is_dir():
         found = [_listed(source / f"{part}.tar") for part in parts]
         # Ids go by the alphabet, as the originals' do.
-        classes = tuple(sorted({place.parent.name for place in found[0].places}))
+        classes = tuple(sorted({place.parent.name for place in found[0][1]}))
         halves = [_half(one, part, classes, px=cifar.PX) for part, one in zip(parts, found, strict=True)]
     else:
         classes, content = cifar.read(source, kind)
@@ -102,13 +102,9 @@ def read(name: str, source: Path) -> Corpus:
     return Corpus(*halves, classes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Listing:
-    """Encoded pictures in folders of classes, sorted; `contents` of rows gives (position among the rows, bytes)."""
-
-    source: Path
-    places: list[PurePosixPath]
-    contents: Callable[[np.ndarray], Iterator[tuple[int, bytes]]]
+# Encoded pictures in folders of classes: where from, their places, sorted, and what gives for rows of these (position
+# among the rows, bytes).
+_Listing = tuple[Path, list[PurePosixPath], Callable[[np.ndarray], Iterator[tuple[int, bytes]]]]
 
 
 def _listed(source: Path, part: str = "") -> _Listing:
@@ -125,9 +121,7 @@ def _listed(source: Path, part: str = "") -> _Listing:
             if path.is_file() and path.resolve().is_relative_to(home)
         }
         places = sorted(place for place in files if _is_wanted(place, part))
-        return _Listing(
-            source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
-        )
+        return source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
     with open_tar(source) as tar:
         found = {PurePosixPath(name): member for name, member in admitted(tar, source) if member.isfile()}
     places = sorted(place for place in found if _is_wanted(place, part))
@@ -139,7 +133,7 @@ def _listed(source: Path, part: str = "") -> _Listing:
                 file = tar.extractfile(members[k])
                 yield k, b"" if file is None else file.read()
 
-    return _Listing(source, places, contents)
+    return source, places, contents
 
 
 def _is_wanted(place: PurePosixPath, part: str) -> bool:
@@ -154,15 +148,16 @@ def _half(listing: _Listing, part: str, classes: Sequence[str], *, px: int, is_c
     No picture, and a folder that is no class, are refused; by `load` a picture that is damaged, or has another side
     than `px` where it is not cut to it.
     """
-    ids, folders = {name: k for k, name in enumerate(classes)}, [place.parent.name for place in listing.places]
+    source, places, contents = listing
+    ids, folders = {name: k for k, name in enumerate(classes)}, [place.parent.name for place in places]
     unknown = sorted(set(folders) - set(ids))
-    if unknown or not listing.places:
-        raise ValueError(f"{listing.source}: folders {unknown[:3]} are no classes, of {len(listing.places)} pictures")
+    if unknown or not places:
+        raise ValueError(f"{source}: folders {unknown[:3]} are no classes, of {len(places)} pictures")
 
     def load(rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), px, px, 3), dtype=np.uint8)
-        for k, content in listing.contents(rows):
-            name = f"{listing.source}: {listing.places[rows[k]]}"
+        for k, content in contents(rows):
+            name = f"{source}: {places[rows[k]]}"
             decoded = decode_image(content, name)
             image = square(decoded, px) if is_cut else np.asarray(decoded)
             if image.shape != images.shape[1:]:
@@ -170,7 +165,7 @@ def _half(listing: _Listing, part: str, classes: Sequence[str], *, px: int, is_c
             images[k] = image
         return images
 
-    names = ["-".join((part, place.parent.name, place.stem)) for place in listing.places]
+    names = ["-".join((part, place.parent.name, place.stem)) for place in places]
     return Half(names, np.array([ids[folder] for folder in folders]), load)
 
 

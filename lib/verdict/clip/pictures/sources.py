@@ -39,6 +39,11 @@ class Pictures:
     templates: tuple[str, ...] = ENSEMBLE
     masks: np.ndarray | None = None
 
+    @property
+    def is_scenes(self) -> bool:
+        """Whether pictures are scenes of digits, of which every factor is known."""
+        return "digit" in self.table
+
     def rows(self, split: str) -> np.ndarray:
         """Row numbers of a split, int (n_split,)."""
         return np.flatnonzero((self.table["split"] == split).to_numpy())

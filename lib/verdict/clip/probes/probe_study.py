@@ -56,11 +56,6 @@ class Page:
         """Embeddings, classes and groups of test."""
         return self.study.of("test")
 
-    @property
-    def is_scenes(self) -> bool:
-        """Whether pictures are scenes of digits, of which every factor is known."""
-        return "digit" in self.study.pictures.table
-
     def keep(self, name: str, found: Interval, *, unit: str = "%") -> None:
         """Record an estimate on test under a name."""
         self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split="test", unit=unit)
@@ -98,7 +93,7 @@ class Page:
 
     def couples(self) -> pd.DataFrame:
         """Scenes by couple of colour and digit: taught, and never shown or named; no row where there are no scenes."""
-        if not self.is_scenes:
+        if not self.study.pictures.is_scenes:
             return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
         table = self.study.pictures.table.iloc[self.study.rows("test")]
         held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
@@ -149,7 +144,7 @@ class Page:
     def prompt_sets(self) -> dict[str, list[str]]:
         """Sets of prompts without a class: of two natural kinds, and for scenes of the captions' own grammar."""
         sets = {"qualities": list(words.QUALITIES), "kinds": list(words.KINDS)}
-        if self.is_scenes:
+        if self.study.pictures.is_scenes:
             sets["grammar"] = words.of_scenes(4 * N_PROMPTS, rng=self.study.stage.rng("probes.grammar"))
         return sets
 

@@ -49,10 +49,8 @@ def scale_effect(
     Columns logits, temperature (of scaled logits, so that raw cosines have the scale itself), nll, ece, with
     intervals.
     """
-    exact = {"cosines": logit_scale, "scaled": 1.0}
-    divisors = {name: Interval(value) for name, value in exact.items()}
-    rows = []
-    for name, divisor in {**divisors, "fitted on calib": fitted}.items():
+    divisors, rows = {"cosines": Interval(logit_scale), "scaled": Interval(1.0), "fitted on calib": fitted}, []
+    for name, divisor in divisors.items():
         shown = logits / divisor.value
         loss = resampler.interval(partial(nll_of_logits, shown, y_true))
         error = ece_interval(softmax(shown), y_true, resampler, n_bins=n_bins)

@@ -53,18 +53,17 @@ def read_answers(path: Path, questions: pd.DataFrame) -> pd.Series:
     """
     table = read_table(path, max_bytes=MAX_FILE_BYTES)
     columns = find_columns(table, {name: (name,) for name in COLUMNS}, COLUMNS)
-    asked = list(questions["question_id"].astype(str))
-    known, found = set(asked), {}
+    asked, found = dict.fromkeys(questions["question_id"].astype(str)), {}
     for line, name, answer in zip(table.lines, *(table.column(columns[name]) for name in COLUMNS), strict=True):
-        if name not in known:
-            raise ValueError(f"{path}, line {line}: {shown(name)} was never asked; questions are such as {asked[0]!r}")
+        if name not in asked:
+            example = next(iter(asked))
+            raise ValueError(f"{path}, line {line}: {shown(name)} was never asked; questions are such as {example!r}")
         if name in found:
             raise ValueError(f"{path}, line {line}: {name!r} is answered twice")
         found[name] = answer
     if missing := [name for name in asked if name not in found]:
-        raise ValueError(
-            f"{path}: {len(missing)} of {len(asked)} questions have no answer, the first is {missing[0]!r}"
-        )
+        told = f"{len(missing)} of {len(asked)} questions have no answer, the first is {missing[0]!r}"
+        raise ValueError(f"{path}: {told}")
     return pd.Series([found[name] for name in asked], name="answer")
 
 

@@ -13,6 +13,7 @@ images, are ours.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -194,12 +195,13 @@ def _flash(unit: np.ndarray, darkness: float, depths: np.ndarray) -> np.ndarray:
     return unit * ((1 - darkness) + darkness * 0.6 / depths**2)[..., None]
 
 
-def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, focus: float) -> np.ndarray:
-    """Every pixel blurred by its own amount, which grows with 1 / focus - 1 / depth, read between growing blurs.
+def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, *, focus: Callable) -> np.ndarray:
+    """Every pixel blurred by its own amount, which grows with 1 / focus - 1 / depth; read between growing blurs.
 
-    A pixel takes its neighbours' light whatever their depth, so that edges of near things bleed a little.
+    `focus` says of all depths which is sharp. A pixel takes its neighbours' light whatever their depth, so that edges
+    of near things bleed a little.
     """
-    unsharp = np.abs(1 / depths - 1 / focus)
+    unsharp = np.abs(1 / depths - 1 / float(focus(depths)))
     levels = np.linspace(0, 1, _LEVELS) * reach * _side(unit)
     stack = np.stack([ndimage.gaussian_filter(unit, (0, s, s, 0), mode="nearest") for s in levels])
     place = np.clip(unsharp / max(float(unsharp.max()), 1e-9), 0, 1) * (_LEVELS - 1)
@@ -249,14 +251,8 @@ CORRUPTIONS: dict[str, Corruption] = {
 }
 IN_DEPTH: dict[str, Corruption] = {
     "depth fog": Corruption("depth", (0.06, 0.13, 0.22, 0.35, 0.6), _depth_fog),
-    "near focus": Corruption(
-        *("depth", (0.03, 0.05, 0.08, 0.12, 0.18)),
-        lambda unit, reach, depths: _thin_lens(unit, reach, depths, float(depths.min())),
-    ),
-    "far focus": Corruption(
-        *("depth", (0.02, 0.035, 0.05, 0.075, 0.11)),
-        lambda unit, reach, depths: _thin_lens(unit, reach, depths, float(depths.max())),
-    ),
+    "near focus": Corruption("depth", (0.03, 0.05, 0.08, 0.12, 0.18), partial(_thin_lens, focus=np.min)),
+    "far focus": Corruption("depth", (0.02, 0.035, 0.05, 0.075, 0.11), partial(_thin_lens, focus=np.max)),
     "sideways blur": Corruption("depth", (0.04, 0.07, 0.11, 0.16, 0.22), _sideways),
     "forwards blur": Corruption("depth", (0.12, 0.22, 0.34, 0.48, 0.62), _forwards),
     "camera light": Corruption("depth", (0.3, 0.5, 0.7, 0.85, 1.0), _flash),

@@ -6,7 +6,7 @@ oracle is the temperature that the shifted pictures themselves would have chosen
 costs against it, in nats of NLL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -31,6 +31,7 @@ NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
 TEST_SPLIT = "the test split"
 KEPT = 0.95
 _REACH, _POINTS = 2.5, 161
+Scores = Mapping[str, np.ndarray]
 
 
 def mcm(cosines: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -77,26 +78,21 @@ def told_apart(score: np.ndarray, is_known: np.ndarray, weights: Weights = None)
     return {"auroc": auroc(score, is_known, weights), "fpr95": false_positive_rate(score, is_known, weights)}
 
 
-def detection_table(
-    known: Mapping[str, np.ndarray],
-    unknown: Mapping[str, np.ndarray],
-    known_resampler: Resampler,
-    unknown_resampler: Resampler,
-) -> tuple[pd.DataFrame, np.ndarray]:
+def detection_table(known: Scores, unknown: Scores, sides: Sequence[Resampler]) -> tuple[pd.DataFrame, np.ndarray]:
     """How well each score tells known from unknown images, with intervals over images of both sides.
 
     Each side is resampled by itself, so that their sizes stay; the same resamples serve every score of `known`
     (n_known,) and `unknown` (n_unknown,). One row a score: score, the two of `told_apart`, each with `_low` and
     `_high`; n_known, n_unknown. Beside the table: resamples of auroc (n_resamples, n_scores).
     """
-    n_known, n_unknown = len(known_resampler.groups), len(unknown_resampler.groups)
-    weights = np.hstack([side.weights() for side in (known_resampler, unknown_resampler)])
+    n_known, n_unknown = (len(side.groups) for side in sides)
+    weights = np.hstack([side.weights() for side in sides])
     is_known = np.arange(n_known + n_unknown) < n_known
-    smaller = min(known_resampler, unknown_resampler, key=lambda side: side.n_groups)
+    smaller = min(sides, key=lambda side: side.n_groups)
     rows, aurocs = [], []
     for name in known:
         score = np.concatenate([known[name], unknown[name]])
-        found, drawn = intervals(partial(told_apart, score, is_known), known_resampler, weights)
+        found, drawn = intervals(partial(told_apart, score, is_known), sides[0], weights)
         for metric, one in found.items():
             # Bounds for a metric that no resample moves are those of a share of the groups of one side.
             if one.low == one.high:
@@ -196,7 +192,7 @@ def detection(bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[s
     resamplers = {name: stage.resampler(units) for name, units in groups.items()}
     best: dict[str, object] = {"unknown": NEAR, "score": f"the best of {len(found['known'])}"}
     for name in (NEAR, FAR, NOISE):
-        table, drawn = detection_table(found["known"], found[name], resamplers["known"], resamplers[name])
+        table, drawn = detection_table(found["known"], found[name], [resamplers["known"], resamplers[name]])
         tables.append(table.assign(unknown=name))
         if name == NEAR:
             top = largest(table["auroc"], drawn, level=stage.params.statistics.level)
@@ -217,7 +213,7 @@ def temperatures(
     grid, curves = bench.stage.params.clip_robustness.temperatures, {}
     for name in (NEAR, FAR):
         sides = [{f"{t:g}": mcm(cosines[side], t) for t in grid} for side in ("known", name)]
-        found, _ = detection_table(*sides, *(bench.stage.resampler(groups[side]) for side in ("known", name)))
+        found, _ = detection_table(*sides, [bench.stage.resampler(groups[side]) for side in ("known", name)])
         bounds = {"low": found["auroc_low"], "high": found["auroc_high"]}
         curves[name] = found.assign(log_temperature=np.log10(grid), **bounds)
     return curves

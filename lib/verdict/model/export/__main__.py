@@ -50,10 +50,8 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
     set_threads(params.execution.threads)
     started = time.monotonic()
     chosen = asked[asked["image_id"].isin(files)].reset_index(drop=True)
-    run = params.execution
-    options = {"batch": run.feature_batch, "workers": run.threads, "skip_unreadable": skip}
-    options["progress"] = lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)")
-    logits, unreadable = predict(kept, chosen, files, **options)
+    options = {"progress": lambda text: tell(f"export  {text}  ({time.monotonic() - started:.0f} s)"), "skip": skip}
+    logits, unreadable = predict(kept, chosen, files, params.execution, **options)
     known = np.isfinite(logits).all(axis=1)
     if not known.any():
         raise ValueError(f"{pairs}: no row has an image in {images} that can be read")
@@ -115,19 +113,13 @@ def parser() -> argparse.ArgumentParser:
         epilog="\n".join(lines[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
-        "--profile",
-        default="digits",
-        help="whose report's kept model predicts, and whose level --check uses (default: %(default)s)",
-    )
+    whose = "whose report's kept model predicts, and whose level --check uses (default: %(default)s)"
+    made.add_argument("--profile", default="digits", help=whose)
     made.add_argument("--pairs", type=Path, help="CSV or JSON lines with the columns image and hypothesis")
     made.add_argument("--images", type=Path, help="folder of the images")
     made.add_argument("--out", type=Path, help="CSV file to write; its decision rule goes beside it")
-    made.add_argument(
-        "--skip-unusable-images",
-        action="store_true",
-        help="leave out, and count, rows whose image is missing or cannot be read; otherwise they stop the export",
-    )
+    left_out = "leave out, and count, rows whose image is missing or cannot be read; otherwise they stop the export"
+    made.add_argument("--skip-unusable-images", action="store_true", help=left_out)
     made.add_argument("--check", type=Path, metavar="PREDICTIONS", help="predictions to compare with --labels")
     made.add_argument("--labels", type=Path, help="CSV or JSON lines with the columns image, hypothesis and label")
     return made

@@ -13,13 +13,14 @@ from verdict.base.artifacts import StaleResultError, relative, sha256_file, sha2
 from verdict.base.files.images import ImageStore
 from verdict.base.files.picture_files import find_damaged
 from verdict.base.numbers import Numbers
-from verdict.base.params import ModelParams
+from verdict.base.params import ExecutionParams, ModelParams
 from verdict.base.refusals import N_LISTED
 from verdict.model.kept import open_model
 from verdict.model.network import FreezePlan
 from verdict.model.predict import DecisionRule, two_class
 from verdict.workflow import stages
 
+Progress = Callable[[str], None]
 SELECTION, CALIBRATION = "04_model_selection", "07_calibration"
 
 
@@ -57,16 +58,9 @@ def load_kept(profile: str) -> Kept:
         fitted, calibration = _verified(profile, CALIBRATION)
         _require_descent(calibration, chosen)
         temperature = Numbers.load(fitted / "numbers.json")["calibration.temperature"].value
-    asked = run["params"]["trial"]
-    return Kept(
-        trial=trial,
-        seed=seed,
-        params=ModelParams.model_validate(run["params"]["model"]),
-        plan=FreezePlan(asked["vision_blocks"], asked["text_blocks"]),
-        weights=trained / stages.weights_file(seed),
-        rule=DecisionRule(temperature=temperature),
-        is_calibrated=is_calibrated,
-    )
+    asked, params = run["params"]["trial"], ModelParams.model_validate(run["params"]["model"])
+    plan, rule = FreezePlan(asked["vision_blocks"], asked["text_blocks"]), DecisionRule(temperature=temperature)
+    return Kept(trial, seed, params, plan, trained / stages.weights_file(seed), rule, is_calibrated)
 
 
 def _verified(profile: str, name: str, trial: str | None = None) -> tuple[Path, dict[str, Any]]:
@@ -94,25 +88,18 @@ def _require_presets(trained_with: Mapping[str, str]) -> None:
 
 
 def predict(
-    kept: Kept,
-    pairs: pd.DataFrame,
-    files: Mapping[str, Path],
-    *,
-    batch: int,
-    workers: int = 1,
-    skip_unreadable: bool = False,
-    progress: Callable[[str], None] = lambda text: None,
+    kept: Kept, pairs: pd.DataFrame, files: Mapping[str, Path], run: ExecutionParams, *, skip: bool, progress: Progress
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Logits of pairs by the kept model, in inference mode; memory holds one batch, whatever the number of pairs.
 
     Pairs of one image are taken together, so that it is decoded and encoded once.
 
-    The pairs have columns image_id and hypothesis; `batch` are taken at a time, and `workers` threads decode. The
-    logits are float64 (n, 2) in the order of the pairs, beside the cause by id of each image that cannot be read; with
-    `skip_unreadable` its pairs get NaN.
+    The pairs have columns image_id and hypothesis; `run` says how many are taken at a time, and how many threads
+    decode. The logits are float64 (n, 2) in the order of the pairs, beside the cause by id of each image that cannot be
+    read; with `skip` its pairs get NaN.
     """
-    model = open_model(kept.params, kept.plan, kept.weights, batch=batch)
-    store = ImageStore.of_files(files, workers=workers)
+    model = open_model(kept.params, kept.plan, kept.weights, batch=run.feature_batch)
+    store = ImageStore.of_files(files, workers=run.threads)
     order = np.argsort(np.unique(pairs["image_id"].to_numpy(dtype=object), return_inverse=True)[1], kind="stable")
     logit, unreadable, done = np.full(len(pairs), np.nan), {}, 0
     for rows in model.parts(order):
@@ -120,14 +107,14 @@ def predict(
         shown, images, faults = _load(store, files, list(pd.unique(asked["image_id"])), model.encoders.image_size)
         unreadable |= faults
         # After a fault that stops the export, the remaining images are only read, to count the faults.
-        if images and (skip_unreadable or not unreadable):
+        if images and (skip or not unreadable):
             known = asked["image_id"].isin(images).to_numpy()
             features = model.read(np.unique(asked.loc[known, "hypothesis"].to_numpy(dtype=str)).tolist())
             features = model.seen(images, [model.encoders.pixels(shown)], features)
             logit[rows[known]] = model.logits(asked[known], features)
         done += len(rows)
         progress(f"pairs {done:,}/{len(order):,}")
-    if unreadable and not skip_unreadable:
+    if unreadable and not skip:
         listed = "; ".join(list(unreadable.values())[:N_LISTED])
         raise ValueError(f"{len(unreadable)} of {len(files)} images cannot be read: {listed}")
     return two_class(logit), unreadable

@@ -17,6 +17,7 @@ MASKED_SHARE = 0.15
 # Share of a batch in which words are hidden: [CLS] is asked only for sentences that it read whole. And the weight of
 # what it is asked, against the masked words.
 MASKED_ROWS, BAG_WEIGHT = 0.25, 40.0
+Backbone, Preprocessor = keras_hub.models.DistilBertBackbone, keras_hub.models.DistilBertTextClassifierPreprocessor
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,9 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
     keras.utils.set_random_seed(seed)
     tokenizer = new_tokenizer(recipe)
     n_words = len(SPECIAL_TOKENS) + len(recipe.vocabulary)
-    preprocessor = keras_hub.models.DistilBertTextClassifierPreprocessor(tokenizer, sequence_length=MAX_TOKENS)
-    backbone = keras_hub.models.DistilBertBackbone(
-        vocabulary_size=n_words,
-        num_layers=BLOCKS,
-        num_heads=HEADS,
-        hidden_dim=WIDTH,
-        intermediate_dim=4 * WIDTH,
-        dropout=0.1,
-        max_sequence_length=MAX_TOKENS,
-    )
+    preprocessor = Preprocessor(tokenizer, sequence_length=MAX_TOKENS)
+    sizes = {"num_layers": BLOCKS, "num_heads": HEADS, "hidden_dim": WIDTH, "intermediate_dim": 4 * WIDTH}
+    backbone = Backbone(vocabulary_size=n_words, dropout=0.1, max_sequence_length=MAX_TOKENS, **sizes)
     shown, meant = (_token_ids(preprocessor, sentences) for sentences in recipe.sentences())
     lengths = (shown != 0).sum(dim=1).numpy()
     reader = torch.nn.Linear(WIDTH, n_words)
@@ -126,7 +120,7 @@ def train_text(name: str, recipe: TextRecipe, *, seed: int) -> tuple:
         return backbone, preprocessor, {"masked words": float(right.float().mean())} | asked.accuracy(whole, sample)
 
 
-def encode_whole(backbone: keras_hub.models.DistilBertBackbone, ids: torch.Tensor) -> torch.Tensor:
+def encode_whole(backbone: Backbone, ids: torch.Tensor) -> torch.Tensor:
     """[CLS] of sentences without hidden words, in inference mode: float32 (n, width)."""
     return backbone({"token_ids": ids, "padding_mask": (ids != 0).int()}, training=False)[:, 0]
 
@@ -172,9 +166,7 @@ def _draw(lengths: np.ndarray, recipe: TextRecipe, rng: np.random.Generator) -> 
     return near[rng.integers(0, len(near), recipe.batch)]
 
 
-def _token_ids(
-    preprocessor: keras_hub.models.DistilBertTextClassifierPreprocessor, sentences: Sequence[str]
-) -> torch.Tensor:
+def _token_ids(preprocessor: Preprocessor, sentences: Sequence[str]) -> torch.Tensor:
     """Token ids, int64 (n, longest); a sentence that recurs is tokenised once."""
     distinct, row = np.unique(np.asarray(sentences), return_inverse=True)
     ids = torch.as_tensor(preprocessor(distinct.tolist())["token_ids"]).long()[torch.from_numpy(row)]
@@ -189,12 +181,7 @@ def forget(batch: torch.Tensor, meant: torch.Tensor, share: float, rng: np.rando
 
 
 def mask_and_encode(
-    backbone: keras_hub.models.DistilBertBackbone,
-    batch: torch.Tensor,
-    rng: np.random.Generator,
-    *,
-    training: bool,
-    n_masked: int | None = None,
+    backbone: Backbone, batch: torch.Tensor, rng: np.random.Generator, *, training: bool, n_masked: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hide 15 % of the words behind [MASK], at least one a sentence, in the first `n_masked` rows or in all; encode.
 

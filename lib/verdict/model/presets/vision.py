@@ -12,6 +12,7 @@ from verdict.model.backend import keras, keras_hub
 from verdict.model.presets.optimiser import descend, weights
 
 HEADS, BLOCKS, PATCH_PX = 4, 4, 16
+ViTBackbone = keras_hub.models.ViTBackbone
 
 SceneSource = Callable[[int, np.random.Generator], tuple[np.ndarray, dict[str, np.ndarray]]]
 
@@ -103,9 +104,7 @@ def as_pixels(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images.astype(np.float32) / 127.5 - 1)
 
 
-def train_vision(
-    name: str, recipe: VisionRecipe, *, seed: int
-) -> tuple[keras_hub.models.ViTBackbone, dict[str, float]]:
+def train_vision(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[ViTBackbone, dict[str, float]]:
     """Teach a tiny vision transformer; return it with its accuracies on new scenes."""
     backbone, readers = _fit(name, recipe, seed=seed)
     scores = {}
@@ -117,17 +116,11 @@ def train_vision(
     return backbone, scores
 
 
-def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[keras_hub.models.ViTBackbone, Readers]:
+def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[ViTBackbone, Readers]:
     before = _fit(f"{name} (start)", recipe.start.recipe, seed=seed) if recipe.start else None
     keras.utils.set_random_seed(seed)
-    backbone = keras_hub.models.ViTBackbone(
-        image_shape=(*recipe.image_size, 3),
-        patch_size=PATCH_PX,
-        num_layers=BLOCKS,
-        num_heads=HEADS,
-        hidden_dim=recipe.width,
-        mlp_dim=4 * recipe.width,
-    )
+    sizes = {"num_layers": BLOCKS, "num_heads": HEADS, "hidden_dim": recipe.width, "mlp_dim": 4 * recipe.width}
+    backbone = ViTBackbone(image_shape=(*recipe.image_size, 3), patch_size=PATCH_PX, **sizes)
     rng = np.random.default_rng([seed, 1])
     readers = Readers(recipe, recipe.draw(2, rng)[1])
     if before and recipe.start:
@@ -148,10 +141,7 @@ def _fit(name: str, recipe: VisionRecipe, *, seed: int) -> tuple[keras_hub.model
 
 
 def _go_on_from(
-    before: tuple[keras_hub.models.ViTBackbone, Readers],
-    backbone: keras_hub.models.ViTBackbone,
-    readers: Readers,
-    patch_of: np.ndarray,
+    before: tuple[ViTBackbone, Readers], backbone: ViTBackbone, readers: Readers, patch_of: np.ndarray
 ) -> None:
     """Copy weights of equal place; the table of positions is laid out anew."""
     old, old_readers = before
