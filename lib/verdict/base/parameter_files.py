@@ -1,7 +1,5 @@
 """Parameter files as plain values: YAML that says what it holds, and nothing that a reader would not expect."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator

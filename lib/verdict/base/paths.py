@@ -1,7 +1,5 @@
 """Named directories. No other module joins paths to the project root."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

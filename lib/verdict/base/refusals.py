@@ -1,7 +1,5 @@
 """How refusals are worded: what is refused comes first, values are quoted short, of many the first few are listed."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@ A space is a mapping of parameter to axis; its order is the order of the draws, 
 Configurations and trials are plain values here; `verdict.base.params` asks for them and validates what they become.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -4,8 +4,6 @@ A text that would be one gets an apostrophe in front, and so does one that begin
 leading apostrophe away, and every text comes back as it was.
 """
 
-from __future__ import annotations
-
 FORMULA_STARTS = tuple("=+-@＝＋－＠\t\r")
 GUARD = "'"
 

@@ -1,7 +1,5 @@
 """The pair table: an image, a sentence about it, and what the sentence is to the image."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """From parameters to a data set: which source is asked for what."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Splits by group: no group, and so no image, serves two purposes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 

@@ -4,8 +4,6 @@ The spatial groups are the study's; its semantic lists are known only in part, s
 buckets on the same data may differ from the published ones by the words that complete them here.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations

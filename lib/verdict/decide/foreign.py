@@ -10,8 +10,6 @@ each, adjusted by Bonferroni.
 Pairs that come one by one are tested as they come, by `StreamTest`, whose p-value holds at every look.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

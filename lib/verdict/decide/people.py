@@ -4,8 +4,6 @@ A person's answer is drawn from a distribution by a number that depends on the s
 is therefore the same whichever other pairs are handed over, and in whichever order.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Every signal lies in [0, 1] and grows with trust. `probs` are calibrated probabi
 booleans (n, K).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -4,8 +4,6 @@ Accuracies, confusion matrices and recorded votes are all known as a distributio
 are expected values over the people who may answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ On torch one fused update serves all weights: Keras' own loop spends as long on 
 batches are as small as here (`make bench`). On tensorflow Keras' AdamW is traced once for batches of every size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 from typing import Any

@@ -5,8 +5,6 @@ because the exact coverage guarantee holds only if the rows that set the thresho
 (Angelopoulos and Bates 2023, section 1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -7,8 +7,6 @@ before the fusion: the image decides the map, and nothing of the answer that is 
 word asked for the image, not the class token alone, which changes the maps and not the answers.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -2,8 +2,6 @@
 what other prices would do.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace

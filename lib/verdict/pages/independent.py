@@ -5,8 +5,6 @@ A source may lack one or both independent splits. Tables then lack their rows, t
 sentence says what is absent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial

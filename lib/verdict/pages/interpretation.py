@@ -4,8 +4,6 @@ classes apart: the states of the very graph that answers, and its answers to mas
 Tokens of an image are those without a place (the class token, first) and then its patches, row by row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

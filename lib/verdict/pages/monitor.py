@@ -5,8 +5,6 @@ them. Labels are used in the order of the log, up to the first drawn group that 
 would make every estimate look better than it is.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the pages measure of a policy that notices another world: pairs and batches that are called foreign."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 

@@ -7,8 +7,6 @@ probability is 1 / n_classes and the answer is the least similar class. Clamping
 to 1 / scale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

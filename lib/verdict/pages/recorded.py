@@ -1,7 +1,5 @@
 """What the page on saved logits measures: what was read, how good the model is, and how good people are where."""
 
-from __future__ import annotations
-
 from collections import Counter
 from functools import partial
 from itertools import combinations

@@ -1,7 +1,5 @@
 """What a report says of its own making: what its records say of reproducibility, what it took, and what holds."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """What all pages share: means by part of the rows, and what a number says of its table."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -2,8 +2,6 @@
 does, again while an author writes.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys

@@ -4,8 +4,6 @@ Besides the rules of the lint, it finds prose that a page would refuse or misrea
 formulas that cannot be converted, pictures without alt text, links that lead nowhere.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import contextlib

@@ -1,7 +1,5 @@
 """What differs between two reports: `make diff A=digits B=nlvr`, or `python -m verdict.report.compare digits nlvr`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Imported when something is rendered, since nbconvert takes a second.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Mapping

@@ -2,8 +2,6 @@
 their words, and as thumbnails.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -2,8 +2,6 @@
 page's numbers come from, as a plain structure for the templates.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import re

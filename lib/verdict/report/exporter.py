@@ -4,8 +4,6 @@
 as the report.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import functools

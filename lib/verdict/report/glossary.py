@@ -1,7 +1,5 @@
 """Terms of the field: `notebooks/glossary.md` defines them, and a page explains each where it first uses it."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Sequence

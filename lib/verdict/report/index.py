@@ -2,8 +2,6 @@
 pictures: the stages with what they need, and a timeline of the jobs at every place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter

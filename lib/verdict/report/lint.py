@@ -1,7 +1,5 @@
 """Rules that every notebook keeps, checked on the text alone: `python -m verdict.report.lint notebooks/*.ipynb`."""
 
-from __future__ import annotations
-
 import argparse
 import ast
 import difflib

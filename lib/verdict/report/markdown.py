@@ -4,8 +4,6 @@ As JupyterLab does, formulas are taken out before Markdown is read and put back 
 comments, which authors write for each other.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import html

@@ -1,7 +1,5 @@
 """The monitor's page, from decisions and labels that came after a report: `make monitor PROFILE=mine IN=log.jsonl`."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Notebooks as plain JSON: reading them, their code cells, and whether two copies hold the same code."""
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

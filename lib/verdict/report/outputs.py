@@ -1,7 +1,5 @@
 """Outputs of executed cells to HTML: our own structured outputs, and whatever else Jupyter displays, made harmless."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import hashlib

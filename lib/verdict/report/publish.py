@@ -5,8 +5,6 @@ trials but the first), with pictures as WebP, and handed to `git add`; the commi
 `published.json` beside the pages says what they were made from. With `--zip` the copy is also packed, to hand in.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import re

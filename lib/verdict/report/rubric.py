@@ -1,7 +1,5 @@
 """The questions to reviewers (`params/rubric.yaml`), and checklists with answers (`notebooks/checklists.yaml`)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal, Self
 

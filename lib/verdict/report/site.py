@@ -1,7 +1,5 @@
 """A whole report: every execution of a profile as a page, and the index over them."""
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -4,8 +4,6 @@
 it strips them in place. Imports nothing else, because git starts it for every notebook.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A new notebook that keeps the rules: `python -m verdict.report.template 14_ablation --question "…?"`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

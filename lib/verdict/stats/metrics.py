@@ -7,8 +7,6 @@ weights without their last axis, so that one call evaluates all resamples of a b
 (nothing to average, or a ranking of one class) is NaN.
 """
 
-from __future__ import annotations
-
 import math
 from itertools import pairwise
 from typing import Any

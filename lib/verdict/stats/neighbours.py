@@ -1,7 +1,5 @@
 """Distances to the nearest rows of a reference."""
 
-from __future__ import annotations
-
 import numpy as np
 
 _CHUNK_CELLS = 4_000_000

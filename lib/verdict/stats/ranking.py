@@ -3,8 +3,6 @@
 Weights as in `verdict.stats.weighted`. Rows of equal score never depend on the order in which they are given.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike

@@ -4,8 +4,6 @@ A logit row is (n_classes,); probabilities are its softmax. Cosine similarities 
 embeddings multiplies its cosines by a scale before the softmax.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special

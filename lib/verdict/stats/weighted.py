@@ -4,8 +4,6 @@ Weights say how often each row counts: None (once each), (n,), or (n_resamples, 
 weights without their last axis.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

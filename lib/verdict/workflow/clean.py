@@ -4,8 +4,6 @@ Nothing else goes: no file that git tracks, no download, no other profile's resu
 without an environment.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """The code behind a stage's result, or a page: which files of the package it uses, and their hash."""
 
-from __future__ import annotations
-
 import ast
 import functools
 import json

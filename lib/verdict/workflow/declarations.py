@@ -4,8 +4,6 @@ A stage is one notebook, or a function without a notebook. To add one, declare i
 others. Nothing is computed from this file, so that a declaration makes no other stage run again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -1,7 +1,5 @@
 """Where stages run, and the resources of each: `params/execution/<where>/`, a base and the overrides of a profile."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -5,8 +5,6 @@ or clock that was set back. The record of a stage whose result is damaged, or wa
 packages, is therefore removed, as if the stage had not run.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import time

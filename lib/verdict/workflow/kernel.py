@@ -3,8 +3,6 @@
 A notebook that is made for another one is refused before anything is executed.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

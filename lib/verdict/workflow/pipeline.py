@@ -4,8 +4,6 @@ Validates every parameter and opens every input first, lets one report of a prof
 Snakemake, and says where the report is, or what failed and where its notebook was kept.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

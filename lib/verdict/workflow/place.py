@@ -1,7 +1,5 @@
 """Where an execution runs: the machine, its GPUs, the limits of its container, and its job on a cluster."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import os

@@ -3,8 +3,6 @@
 Without a run here, those of the copy in git are used.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter

@@ -4,8 +4,6 @@ Two executions of one stage may run at once: a scheduler starts a lost job again
 first whole result stands, so that whoever has read it still finds what it read.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import glob

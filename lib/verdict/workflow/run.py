@@ -4,8 +4,6 @@ A notebook is executed by Papermill in a private folder, which is put in place w
 written. Only the exit code tells success: a notebook claims it even when its kernel was killed.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

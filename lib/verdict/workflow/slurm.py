@@ -1,7 +1,5 @@
 """Slurm: how Snakemake submits there, and a watch over jobs that wait for something that will not come."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """A stage as its notebook sees it: declared parameters, upstream results, numbers and claims."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Mapping

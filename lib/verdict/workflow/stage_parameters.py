@@ -1,7 +1,5 @@
 """The parameters of a stage: those of its notebook's `parameters` cell, and those that its result depends on."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

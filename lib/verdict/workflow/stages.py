@@ -4,8 +4,6 @@ A stage is one notebook, executed once or once a run, or a function without a no
 Snakefile, the driver and the report all read it here.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

@@ -5,8 +5,6 @@ locale, a variable of the shell) changes no number and no page. They end when th
 however it did: a process that is killed can tell nobody.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import hashlib

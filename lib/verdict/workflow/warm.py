@@ -6,8 +6,6 @@ environment, folder and standard streams, ends with its status, and takes it alo
 or once the library's files have changed under it, the module runs in the caller itself, with the same result.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib

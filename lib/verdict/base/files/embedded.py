@@ -4,8 +4,6 @@ A shard is what the `datasets` library writes: a column `image` of structs {byte
 groups of about a hundred rows. One row group is in memory at a time, so that memory does not grow with the shards.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

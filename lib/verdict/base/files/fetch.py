@@ -1,7 +1,5 @@
 """Public data by URL: whole and as expected by its SHA-256, or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import http.client

@@ -1,7 +1,5 @@
 """Whether a hub's model can be had, known within seconds and before anything is loaded."""
 
-from __future__ import annotations
-
 import os
 import re
 import urllib.error

@@ -1,7 +1,5 @@
 """What a file is by its first bytes, for messages that say it: formats that people give where others are read."""
 
-from __future__ import annotations
-
 import io
 import re
 import zipfile

@@ -4,8 +4,6 @@ One set of rules for pairs and for the dual encoder's pictures. Hidden files and
 archives and operating systems leave, are none of the user's.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -4,8 +4,6 @@ One reader for pairs, for tables of pictures and for what a model said. What a s
 counted: its mark of the encoding, a line `sep=;`, rows and columns without content, blank cells behind the last column.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

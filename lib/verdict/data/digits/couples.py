@@ -4,8 +4,6 @@ The best predictor that reads only the sentence is then right in exactly half of
 measures it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

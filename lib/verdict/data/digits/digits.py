@@ -7,8 +7,6 @@ one. Each split draws its handwriting from its own pool; only the two warm-up sp
 images like test's are about handwriting of test's pool, in scenes of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -6,8 +6,6 @@ take nothing for granted that a scene could lack: see `truths` on undefined stat
 take the wording, so that the independent set says the same in other words.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ scenes; `independent_hand.csv` also gives, where there is one, an equivalent in 
 tests evaluate to check the label.
 """
 
-from __future__ import annotations
-
 import csv
 from functools import cache
 from importlib.util import find_spec

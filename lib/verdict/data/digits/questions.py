@@ -5,8 +5,6 @@ other way round. "The red digit is left of the blue digit" entailed: "... right 
 stand in one column, so that nothing follows. Meanings are read from the grammar's own truth functions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache

@@ -4,8 +4,6 @@ A scene is its structure (which digit of which colour in which cell); pixels fol
 random generator. Cells coincide with the 16-pixel patches of a ViT, so that one patch holds at most one digit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache

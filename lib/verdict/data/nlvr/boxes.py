@@ -4,8 +4,6 @@ Boxes of 100 x 100 light-grey pixels stand 50 apart on darker grey and hold yell
 triangles, or one stack of blocks each. Nothing is read from the corpus, whose scenes can be rendered as well.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache
 

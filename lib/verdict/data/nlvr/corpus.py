@@ -1,7 +1,5 @@
 """The files of the Cornell NLVR corpus as they are published: where they lie, and one example per line."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

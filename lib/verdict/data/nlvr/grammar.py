@@ -4,8 +4,6 @@ No sentence depends on the order of the boxes, as the corpus shows every scene i
 people wrote in the train and dev files.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 

@@ -1,7 +1,5 @@
 """The Cornell NLVR corpus: human sentences about synthetic scenes, with five people's judgements each."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Every statement is coupled: it is used equally often where it is true and where 
 says nothing about its label.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field

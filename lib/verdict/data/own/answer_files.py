@@ -5,8 +5,6 @@ An npz holds `logits`, `log_probs` or `probs`, (n, K) or of two classes (n,), an
 beside it stand `label` and perhaps `human_<class>`, a class being its id or its name.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """One table of what models said of pairs, with image, sentence, label and what else it has, as prediction tables."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

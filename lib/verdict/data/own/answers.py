@@ -13,8 +13,6 @@ Of two classes one column is enough (`prob_yes`; of counts with `n_samples`). A 
 about yes, or the second of two named classes.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Bring your own pairs: a table of sentences and a folder of images."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A table of pairs as people write it: its columns, labels and splits under their own names, or a refusal by line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 How a file is read is in `answer_files`.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

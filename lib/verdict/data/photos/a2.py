@@ -4,8 +4,6 @@ Val and test are those of the published recipe, drawn over all image ids of the 
 split; calib is a share of the images of its train split.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path, PurePath
 

@@ -4,8 +4,6 @@ Images are the same where their Flickr30k id is, or where their files have the s
 picture on both sides is not taken on trust: a sample of shared ids is looked at.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

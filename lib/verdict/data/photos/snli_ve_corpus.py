@@ -5,8 +5,6 @@ entailment, 1 neutral, 2 contradiction); and the JSON lines of the original rele
 gold_label) beside a folder `flickr30k-images`. Both are read in parts, and no image is touched.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

@@ -1,7 +1,5 @@
 """Command line of the audit, and of decisions on new cases."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import sys

@@ -1,7 +1,5 @@
 """A decision in plain words."""
 
-from __future__ import annotations
-
 from verdict.decide.log.log import Item
 from verdict.decide.policy import floors_of
 from verdict.stats.scores import top_class

@@ -1,7 +1,5 @@
 """From arrays of decided pairs to the items of a log."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """New pairs, a table and its pictures, as cases with the answers of the report's models."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping

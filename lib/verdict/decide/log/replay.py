@@ -1,7 +1,5 @@
 """Decide every logged item again from its own logits, temperature, signals and thresholds, and compare."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterator, Sequence

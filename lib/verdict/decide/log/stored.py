@@ -1,7 +1,5 @@
 """The policy of a finished report, as the log of its own decisions holds it, and what new cases are compared with."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

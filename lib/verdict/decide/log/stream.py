@@ -4,8 +4,6 @@ The log is the only state. A run that is called again, after it was killed or be
 how far it came and what the test of the stream had seen.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections import Counter

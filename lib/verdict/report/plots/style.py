@@ -1,7 +1,5 @@
 """One style and one palette for every figure of the report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import matplotlib
