@@ -9,7 +9,7 @@ from tests.decide.test_log import batch_of
 from simulated_stage import KEPT, make_stage
 from verdict.decide.people import ParametricHuman
 from verdict.model.integrated_gradients import Attribution
-from verdict.pages.decisions import attribution_table, drawings, examples, explain, sample_decisions
+from verdict.pages.explanations import attribution_table, drawings, examples, explain, sample_decisions
 
 
 def attribution(pair_id, *, margin=2.0, missing=0.1):

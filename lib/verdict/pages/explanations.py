@@ -1,0 +1,98 @@
+"""Which decisions are explained by attributions, and what is shown of them.
+
+The framework is imported only where there is a model to explain.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from verdict.base.numbers import EXACT
+from verdict.decide.log.items import DecidedBatch
+from verdict.decide.people import keyed_uniform
+from verdict.decide.policy import Decision
+from verdict.model.selection import Selection
+from verdict.stats.scores import top_class
+from verdict.workflow.stage import Stage
+
+
+def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.DataFrame:
+    """Some pairs of each branch, drawn by a hash of their ids, so that other pairs do not change the choice.
+
+    Returns decision, pair_id, image_id, hypothesis, answer (class id of the model), answer_name, true_name; branches in
+    the order of `Decision`.
+    """
+    order = np.argsort(keyed_uniform(batch.pair_id, seed=seed, stream="explained"), kind="stable")
+    answer, names = top_class(batch.logits), np.array(batch.classes, dtype=object)
+    table = pd.DataFrame({name: getattr(batch, name) for name in ("decision", "pair_id", "image_id", "hypothesis")})
+    table = table.assign(answer=answer, answer_name=names[answer], true_name=names[np.asarray(batch.y_true)])
+    drawn = table.iloc[order].sort_values("decision", kind="stable").groupby("decision").head(per_branch)
+    return drawn.assign(decision=[Decision(code).text for code in drawn["decision"]]).reset_index(drop=True)
+
+
+ANSWERS = {"entailment": "true", "contradiction": "not true"}
+DOES = dict(zip(Decision, ("Goes out alone", "A person is asked a short question", "Goes to a person"), strict=True))
+
+
+def examples(stage: Stage, batch: DecidedBatch) -> dict:
+    """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
+
+    Returns images and titles; none where there are no images or no sentences.
+
+    A title has three lines: the sentence; the model's answer with its probability, and whether it is right; and what
+    the policy does.
+    """
+    images = None if batch.hypothesis is None else stage.images()
+    if images is None:
+        return {"images": [], "titles": []}
+    drawn = sample_decisions(batch, per_branch=len(batch), seed=stage.params.policy.human.seed)
+    first = drawn.groupby("decision", sort=False).head(1)
+    mistaken = drawn[(drawn["decision"] == Decision.AUTO.text) & (drawn["answer_name"] != drawn["true_name"])]
+    chosen = pd.concat([first, mistaken.drop(index=first.index, errors="ignore")]).head(len(Decision))
+    rows = [list(batch.pair_id).index(pair) for pair in chosen["pair_id"]]
+    titles = []
+    for row, case in zip(rows, chosen.itertuples(), strict=True):
+        right = "right" if case.answer_name == case.true_name else "wrong"
+        answer = ANSWERS.get(case.answer_name, case.answer_name)
+        told = f"Model: {answer}, probability {batch.probs[row].max():.2f} ({right})"
+        titles.append(f"{case.hypothesis}\n{told}\n{DOES[Decision(int(batch.decision[row]))]}")
+    return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
+
+
+def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list:
+    """An `Attribution` by integrated gradients for each decision; none for saved logits, which lead to no input.
+
+    Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
+    """
+    found = []
+    if not stage.is_recorded and len(chosen):
+        from verdict.model.integrated_gradients import attribute_pairs
+
+        found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
+    worst = max((attribution.gap for attribution in found), default=float("nan"))
+    stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%", kind=EXACT)
+    return found
+
+
+def attribution_table(found: Sequence, chosen: pd.DataFrame) -> pd.DataFrame:
+    """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
+    if not found:
+        return pd.DataFrame()
+    table = chosen[["decision", "hypothesis", "answer_name", "true_name"]]
+    return table.rename(columns={"answer_name": "model_answer", "true_name": "truth"}).assign(
+        margin=[one.margin for one in found],
+        margin_of_baseline=[one.baseline_margin for one in found],
+        completeness_gap=[one.gap for one in found],
+        share_of_image=[one.share_of_image for one in found],
+    )
+
+
+def drawings(found: Sequence, chosen: pd.DataFrame) -> dict:
+    """What `draw_attributions` needs."""
+    return {
+        "images": [attribution.image for attribution in found],
+        "patches": [attribution.patches for attribution in found],
+        "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
+        "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
+    }
