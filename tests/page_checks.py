@@ -53,6 +53,8 @@ LOST_REFERENCES = """[...document.querySelectorAll('svg [*|href^="#"], svg *')].
   [...e.attributes].flatMap((a) => [...a.value.matchAll(/url\\(#([^)]+)\\)/g)].map((m) => m[1])
     .concat(a.localName === 'href' && a.value.startsWith('#') ? [a.value.slice(1)] : [])))
   .filter((id) => !document.getElementById(id))"""
+OBJECTS = """[...document.querySelectorAll('main pre, main p, main td')].filter((e) => !e.closest('details')
+  && /\\b[A-Z]\\w+\\(\\w+=| object at 0x/.test(e.textContent)).map((e) => e.textContent.trim().slice(0, 60))"""
 LANDMARKS = """({
   main: document.querySelectorAll('main').length, h1: document.querySelectorAll('h1').length,
   header: document.querySelectorAll('body > header').length,
@@ -181,6 +183,7 @@ def check_content(browser: Browser, page: Path, ids: dict[str, set[str]]) -> lis
         faults += check_link(link, page, ids)
     faults += [f"picture does not load: {what[:80]}" for what in browser.evaluate(BROKEN_PICTURES)]
     faults += [f"picture without a description: {what}" for what in browser.evaluate(UNDESCRIBED)]
+    faults += [f"shows an object of the code: {what}" for what in browser.evaluate(OBJECTS)]
     faults += [f"drawing refers to nothing: #{what}" for what in browser.evaluate(LOST_REFERENCES)]
     faults += [f"moves although asked not to: {what}" for what in browser.evaluate(MOVING)]
     doubled = "[...document.querySelectorAll('[id]')].map((e) => e.id).filter((id, at, all) => all.indexOf(id) < at)"

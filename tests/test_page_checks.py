@@ -38,6 +38,7 @@ FAULTS = {
     "anchor that is not there": '<a href="#none">x</a>',
     "no table of equal rows": f'<a href="data:text/csv;base64,{base64.b64encode(b"a,b").decode()}">x</a>',
     "picture without a description": '<svg width="9" height="9"></svg>',
+    "shows an object of the code: Number(value=": "<pre>Number(value=1.0)</pre>",
     "refers to nothing: #none": '<svg aria-label="x"><path clip-path="url(#none)"/></svg>',
     "id used twice: main": '<p id="main">x</p>',
     "lacks one h1": "<h1>x</h1>",
