@@ -198,7 +198,7 @@ CASES = [
         "is off on",
         "no part is shown",
     ),
-    (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 1}, "The pages on probes and robustness"),
+    (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 1}, "The pages on probes and shift"),
     (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 0}, "The error rate on test", "probes"),
     *(
         (PROMISE, SETS, {"calibration.test.coverage_shortfall": gap}, said, unsaid)

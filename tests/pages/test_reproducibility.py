@@ -158,7 +158,7 @@ def test_answers_come_from_the_records(tmp_path):
     assert "parameter set ff00; values that are not the default: 2" in found["experiment set-up"]
     assert "seeds 1, 11, 23" in found["experiment set-up"]
     assert found["hardware"] == "cores 2; machine m; system s; device cpu; not recorded: node, processor, memory"
-    assert found["method source code"].startswith("executions of commit aaaaaaaaaaaa without changes; of ")
+    assert found["method source code"].startswith("executions of commit aaaaaaaaaaaa without changes; ")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_commits_and_changes_are_counted(tmp_path):
     assert stage.numbers["repro.n_commits"].value == 2
     assert stage.numbers["repro.n_dirty"].value == 1
     told = answers(stage_of(tmp_path, {"05_test": {"dirty": None}})).loc["method source code", "answer"]
-    assert told.endswith("0 with uncommitted ones, of 1 it is not known")
+    assert told.endswith("0 with changes, of 1 it is not known")
     assert stage.numbers["repro.n_parameter_sets"].value == 1
 
 

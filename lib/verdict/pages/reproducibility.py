@@ -179,7 +179,7 @@ def _source(records: list[Record]) -> Answer:
     states = [record["dirty"] for record in records if record["commit"] == commit]
     if commit == UNKNOWN:
         return 0, len(records), f"commit {UNKNOWN}"
-    told = f"executions of commit {commit[:12]} without changes; of {n} {states.count(True)} with uncommitted ones"
+    told = f"executions of commit {commit[:12]} without changes; {n} are of it, {states.count(True)} with changes"
     unknown = f", of {states.count(None)} it is not known" if None in states else ""
     return states.count(False), len(records), told + unknown
 

@@ -16,7 +16,7 @@ from verdict.base.artifacts import read_run
 from verdict.base.numbers import Claim, Number, Numbers
 from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
-from verdict.report.evidence import Exhibit, PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
+from verdict.report.evidence import PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
 from verdict.report.executions import Execution, duration, merged_numbers, provenance
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.glossary import Explainer, load_glossary
@@ -264,19 +264,18 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
         if key not in groups:
             shown = evidence[execution.name]
             numbers = merged_numbers(site.executions, execution)
-            drawn = shown.drawn if shown else ()
-            main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
             answer = "" if execution.is_trial else _answer(shown, numbers, tuple(links))
             groups[key] = {
                 "title": link.title.removesuffix(f" ({execution.variant})") if execution.is_trial else link.title,
                 "question": link.question,
                 "href": link.href,
                 "holds": _counted(execution.claims),
-                "thumbnail": _thumbnail(main),
+                "thumbnail": "",
                 # What it links to on its own page is elsewhere for whoever reads the card.
                 "answer": answer.replace('href="#', f'href="{link.href}#'),
                 **{"elapsed_s": 0.0, "runs": [], "n_left_out": 0, "marks": set()},
             }
+        groups[key]["thumbnail"] = groups[key]["thumbnail"] or _thumbnail(evidence[execution.name], chosen)
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
@@ -285,8 +284,10 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
     return list(groups.values())
 
 
-def _thumbnail(main: Exhibit | None) -> str:
-    """A small drawing; "" without one, or where its page says that it cannot be read."""
+def _thumbnail(shown: PageExhibits | None, chosen: Sequence[str]) -> str:
+    """A page's main drawing, small; "" without one, or where its page says that it cannot be read."""
+    drawn = shown.drawn if shown else ()
+    main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
     with contextlib.suppress(*DAMAGED):
         return thumbnail(main) if main else ""
     return ""
