@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from mini_corpora import image_ids, write_a2, write_independent, write_snli_ve
 from report_runs import (
@@ -216,6 +217,11 @@ def assert_goes_on(root, items):
     assert_links(page.parent)
     assert "Every drawn answer has its label." in visible(page.read_text(encoding="utf-8"))
     assert report(root).returncode == 0 and page.is_file()
+    own = root / "params" / f"{PROFILE}.yaml"
+    changed = yaml.safe_load(own.read_text(encoding="utf-8"))
+    own.write_text(yaml.safe_dump(changed | {"policy": {**changed.get("policy", {}), "conformal_alpha": 0.23}}))
+    with pytest.raises(AssertionError, match=r"parameters of .* were changed since its policy was tuned"):
+        told(root, "verdict.decide.log", "decide", "--in", log, "--out", root / "work" / "other.jsonl")
 
 
 @pytest.fixture(scope="module")

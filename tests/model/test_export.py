@@ -220,6 +220,10 @@ def test_images_that_cannot_be_read_are_counted_and_named(finished, pairs, asked
     rule = json.loads(table.rule_path(asked[2]).read_text())
     assert rule["images_left_out"] == ["photo0", "photo6"]
     assert rule["n_rows_left_out"] == (~kept).sum()
+    for k in range(N_IMAGES):
+        (folder / f"photo{k}.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"no row has an image in .* that can be read"):
+        export("tiny", asked[0], folder, asked[2], skip=True)
 
 
 def test_faulty_rows_are_named_and_nothing_is_written(finished, asked):
