@@ -83,8 +83,8 @@ def test_encoders_take_images_and_words_as_the_presets_say(params, built):
     encoders = load_encoders(params.model)
     assert encoders.image_size == (PX, PX)
     assert encoders.vision.count_params() == 85_798_656
-    pixels = encoders.pixels(built[1].load(list(built[1].entries)[:1], size=(PX, PX)))
-    expected = np.asarray(photo(number_of(next(iter(built[1].entries)))).resize((PX, PX)), dtype=float) / 127.5 - 1
+    pixels = encoders.pixels(built[1].load(list(built[1].ids)[:1], size=(PX, PX)))
+    expected = np.asarray(photo(number_of(next(iter(built[1].ids)))).resize((PX, PX)), dtype=float) / 127.5 - 1
     assert pixels.shape == (1, PX, PX, 3) and -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
     assert np.abs(pixels[0] - expected).mean() < 0.1
     ids, mask = encoders.tokens(["A dog is outside."])

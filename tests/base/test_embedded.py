@@ -33,17 +33,25 @@ def test_rows_come_in_order_once_and_as_they_were_written(shard):
     assert list(read_embedded(shard, [])) == []
 
 
+def test_a_row_group_longer_than_a_batch_is_read_in_parts(tmp_path):
+    contents = [str(k).encode() for k in range(211)]
+    for size in (300, 100, 64, 1):
+        path = plain(tmp_path / f"{size}.parquet", pa.array(contents, pa.large_binary()), row_group_size=size)
+        assert [content for _, content in read_embedded(path, range(211))] == contents
+        assert list(read_embedded(path, [64, 128, 210])) == [(64, b"64"), (128, b"128"), (210, b"210")]
+
+
 def test_only_row_groups_that_are_asked_for_are_read(shard, monkeypatch):
     asked = []
-    whole = pq.ParquetFile.read_row_group
+    whole = pq.ParquetFile.iter_batches
 
-    def spied(self, group, *, columns):
-        asked.append((group, columns))
-        return whole(self, group, columns=columns)
+    def spied(self, *args, row_groups, columns, **options):
+        asked.append((row_groups, columns))
+        return whole(self, *args, row_groups=row_groups, columns=columns, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spied)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spied)
     list(read_embedded(shard, [8, 15]))
-    assert asked == [(1, ["image.bytes"]), (2, ["image.bytes"])]
+    assert asked == [([1], ["image.bytes"]), ([2], ["image.bytes"])]
 
 
 def test_memory_does_not_grow_with_the_shard(tmp_path):
@@ -67,30 +75,24 @@ def test_faults_name_shard_and_row(tmp_path, shard):
     outside = plain(tmp_path / "o.parquet", pa.array([{"bytes": None, "path": "a.jpg"}], kind))
     with pytest.raises(ValueError, match=r"o\.parquet, row 0: the image is not embedded"):
         list(read_embedded(outside, [0]))
-    with pytest.raises(
-        ValueError, match=r"i\.parquet has no column 'image' of bytes or of structs with them; found {'image': 'int64'}"
-    ):
+    with pytest.raises(ValueError, match="the column 'image' is int64, expected bytes"):
         list(read_embedded(plain(tmp_path / "i.parquet", pa.array([1])), [0]))
-    with pytest.raises(ValueError, match=r"found {'image': 'string'}"):
-        list(read_embedded(plain(tmp_path / "s.parquet", pa.array(["a.jpg"])), [0]))
     pq.write_table(pa.table({"picture": [b""]}), tmp_path / "p.parquet")
-    with pytest.raises(ValueError, match=r"has no column 'image' .*; found {'picture': 'binary'}"):
+    with pytest.raises(ValueError, match=r"has no column 'image'; found \['picture'\]"):
         list(read_embedded(tmp_path / "p.parquet", [0]))
 
 
 def store_of(folder, shard, rows, files=None):
     found = hash_embedded(shard, rows)
     index = pd.DataFrame({"image_id": [f"e{row}" for row in rows], "file": str(shard), "row": rows})
-    write_folder_store(
-        folder, files or {}, dict.fromkeys(files or {}, ""), index.assign(sha256=[found[row] for row in rows])
-    )
+    write_folder_store(folder, files or {}, elsewhere=index.assign(sha256=[found[row] for row in rows]))
     return ImageStore.open(folder)
 
 
 def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
     photo(900).save(tmp_path / "own.png")
     store = store_of(tmp_path / "s", shard, [5, 17], files={"own": tmp_path / "own.png"})
-    assert list(store.entries) == ["own", "e5", "e17"]
+    assert store.ids == ["own", "e5", "e17"]
     pixels = store.load(["e17", "own", "e5", "e17"], size=(47, 61))
     assert np.array_equal(pixels[0], pixels[3]) and np.array_equal(pixels[1], np.asarray(photo(900)))
     for k, number in ((0, 17), (2, 5)):
@@ -101,7 +103,7 @@ def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
 def test_two_ids_of_one_embedded_image_show_it_both(tmp_path, shard):
     sha = hash_embedded(shard, [4])[4]
     index = pd.DataFrame({"image_id": ["a", "b"], "file": str(shard), "row": 4, "sha256": sha})
-    write_folder_store(tmp_path / "s", {}, {}, index)
+    write_folder_store(tmp_path / "s", {}, elsewhere=index)
     pixels = ImageStore.open(tmp_path / "s").load(["a", "b"], size=(5, 5))
     assert np.array_equal(pixels[0], pixels[1]) and pixels[0].std() > 1
 

@@ -1,9 +1,11 @@
 """Images by id: formats, modes, bounds, stores."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -74,6 +76,15 @@ def deep_png(kind, n, top):
     return b"\x89PNG\r\n\x1a\n" + b"".join(written)
 
 
+def test_a_jpeg_of_twelve_bits_is_told_what_it_is(tmp_path):
+    content = bytearray(io_bytes(Image.new("RGB", (16, 16), "red"), "JPEG"))
+    frame = content.index(b"\xff\xc0")
+    content[frame + 4] = 12
+    (tmp_path / "a.jpg").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"a\.jpg is a JPEG of 12 bits a channel, not an image of a known format"):
+        read_image(tmp_path / "a.jpg")
+
+
 KINDS = {
     b"\0\0\0\x1cftypmif1": "a HEIC picture",
     b"\0\0\0\x1cftypavif": "an AVIF picture",
@@ -115,6 +126,12 @@ def test_ids_of_a_store_are_unique(tmp_path):
         write_array_store(tmp_path, {"x": (["a"], noise(1)), "y": (["a"], noise(1))})
 
 
+def io_bytes(image, kind):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "image_id", ["", ".", "..", "../a", "a/../b", "a//b", "a/", "/etc/x", "a\\b", "a\x00", " a", "x" * 256]
 )
@@ -127,7 +144,8 @@ def test_array_store_returns_rows_in_the_order_asked_for(tmp_path):
     first, second = noise(5), noise(3, 11, 17, seed=4)
     write_array_store(tmp_path, {"x": (list("abcde"), first), "y": (list("fgh"), second)})
     store = ImageStore.open(tmp_path)
-    assert list(store.entries) == list("abcdefgh")
+    assert store.ids == list("abcdefgh")
+    assert len(store) == 8 and "c" in store and "z" not in store
     got = store.load(["d", "a", "d"], size=(HEIGHT, WIDTH))
     assert got.dtype == np.uint8
     assert np.array_equal(got, first[[3, 0, 3]])
@@ -140,7 +158,7 @@ def test_array_store_returns_rows_in_the_order_asked_for(tmp_path):
 def test_folder_store_equals_direct_reading_with_any_number_of_workers(tmp_path):
     images = noise(7, 23, 29)
     files = {f"i{k}": save(tmp_path / f"i{k}.png", Image.fromarray(image)) for k, image in enumerate(images)}
-    write_folder_store(tmp_path / "store", files, dict.fromkeys(files, ""))
+    write_folder_store(tmp_path / "store", files)
     expected = np.stack([resize(Image.fromarray(image), (5, 3)) for image in images])
     for workers in (1, 3):
         store = ImageStore.open(tmp_path / "store", workers=workers)
@@ -151,3 +169,56 @@ def test_folder_store_equals_direct_reading_with_any_number_of_workers(tmp_path)
 def test_thumbnail_keeps_the_aspect_ratio(tmp_path):
     write_array_store(tmp_path, {"x": (["a"], noise(1, 40, 100))})
     assert ImageStore.open(tmp_path).thumbnail("a", max_side=50).size == (50, 20)
+    with pytest.raises(KeyError, match="'b' is not in the store"):
+        ImageStore.open(tmp_path).thumbnail("b")
+
+
+def test_unknown_ids_are_listed(tmp_path):
+    write_array_store(tmp_path, {"x": (["a"], noise(1))})
+    with pytest.raises(KeyError, match=r"2 image ids are not in the store .*\['b', 'c'\]"):
+        ImageStore.open(tmp_path).load(["a", "b", "c"], size=(5, 5))
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 5000)])
+def test_size_is_checked(tmp_path, size):
+    write_array_store(tmp_path, {"x": (["a"], noise(1))})
+    with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
+        ImageStore.open(tmp_path).load(["a"], size=size)
+
+
+def index_of(folder, **columns):
+    folder.mkdir(exist_ok=True)
+    pd.DataFrame({"image_id": ["a"], "sha256": [""], **columns}).to_parquet(folder / "images.parquet")
+    return folder
+
+
+def test_index_that_leads_out_of_the_store_is_refused(tmp_path):
+    outside = save(tmp_path / "secret.png", Image.new("RGB", (WIDTH, HEIGHT)))
+    for file in ("../secret.png", "link.png"):
+        folder = index_of(tmp_path / "store", file=[file], row=[-1])
+        if not (folder / "link.png").exists():
+            (folder / "link.png").symlink_to(outside)
+        with pytest.raises(ValueError, match="leads out of the image store"):
+            ImageStore.open(folder).load(["a"], size=(5, 5))
+    np.save(tmp_path / "x.npy", noise(1))
+    folder = index_of(tmp_path / "store", file=[str(tmp_path / "x.npy")], row=[0])
+    with pytest.raises(ValueError, match="leads out of the image store"):
+        ImageStore.open(folder).load(["a"], size=(5, 5))
+
+
+def test_damaged_stores_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no image store was written here"):
+        ImageStore.open(tmp_path)
+    (tmp_path / "images.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match="not a readable image index"):
+        ImageStore.open(tmp_path)
+    write_array_store(tmp_path, {"x": (["a", "b"], noise(2))})
+    np.save(tmp_path / "x.npy", noise(1))
+    with pytest.raises(ValueError, match="has 1 images, the index asks for row 1"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))
+    np.save(tmp_path / "x.npy", noise(2).astype(float))
+    with pytest.raises(ValueError, match=r"expected uint8 \(n, height, width, 3\), got float64"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))
+    (tmp_path / "x.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"image array .*x\.npy is missing"):
+        ImageStore.open(tmp_path).load(["b"], size=(5, 5))

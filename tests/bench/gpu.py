@@ -130,7 +130,7 @@ class Bench:
             self.progress(f"writing {setting.n_images:,} JPEG files")
             how = {"seed": 0, "n_distinct": setting.n_distinct, "threads": setting.decode_threads}
             files = write_photographs(home / "jpeg", setting.n_images, **how)
-            write_folder_store(home / "store", files, dict.fromkeys(files, ""))
+            write_folder_store(home / "store", files)
         return ImageStore.open(home / "store", workers=setting.decode_threads)
 
     def prefix(self, pairs: pd.DataFrame, store: ImageStore) -> dict[str, Any]:
@@ -155,15 +155,15 @@ class Bench:
         alone = _network_rate(whole, used, setting.feature_batch)
         peak = measure_machine(device="cuda" if has_gpu() else "cpu", dtype=setting.precision).flops_per_s
         return {
-            "n_images": len(store.entries),
+            "n_images": len(store.ids),
             "mean_bytes": float(np.mean([path.stat().st_size for path in (self.home / "jpeg").iterdir()])),
             "precision": setting.precision,
             "elapsed_s": elapsed,
-            "images_per_s": len(store.entries) / spans[0],
+            "images_per_s": len(store.ids) / spans[0],
             "decoded_per_s": _decoding_rate(store, used),
             "network_per_s": alone,
             "peak_tflops": peak / 1e12,
-            "share_of_peak": flops * len(store.entries) / spans[0] / peak,
+            "share_of_peak": flops * len(store.ids) / spans[0] / peak,
             "network_share_of_peak": flops * alone / peak,
         }
 
@@ -242,7 +242,7 @@ def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _decoding_rate(store: ImageStore, encoders: Encoders, n: int = 1024) -> float:
     """Images a second from JPEG files to arrays of the encoder's size."""
-    chosen, started = list(store.entries)[:n], time.perf_counter()
+    chosen, started = list(store.ids)[:n], time.perf_counter()
     store.load(chosen, size=encoders.image_size)
     return len(chosen) / (time.perf_counter() - started)
 

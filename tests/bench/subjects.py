@@ -75,7 +75,7 @@ class Subject:
 
     def store(self, folder: Path) -> ImageStore:
         """The JPEG files as an image store."""
-        write_folder_store(folder, self.files, dict.fromkeys(self.files, ""))
+        write_folder_store(folder, self.files)
         return ImageStore.open(folder)
 
 

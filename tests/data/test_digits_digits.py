@@ -80,7 +80,7 @@ def test_no_image_and_no_pixels_are_in_two_splits(dataset, folder):
     seen = dataset.pairs[["image_id", "split"]].drop_duplicates()
     assert not seen["image_id"].duplicated().any()
     store = ImageStore.open(folder)
-    assert sorted(store.entries) == sorted(seen["image_id"])
+    assert sorted(store.ids) == sorted(seen["image_id"])
     images = store.load(list(seen["image_id"]), size=(64, 64))
     assert images.shape == (len(seen), 64, 64, 3)
     assert len({image.tobytes() for image in images}) == len(seen)

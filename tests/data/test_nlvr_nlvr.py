@@ -412,5 +412,5 @@ def test_no_own_scene_is_one_of_the_corpus(tmp_path, corpus, monkeypatch):
     pairs = run(tmp_path, n_scenes=150, n_warmup=300).pairs
     own = pairs.loc[pairs["image_id"].str.startswith("boxes"), "image_id"]
     assert own.max() < f"boxes-{len(extra):05d}"
-    ids = list(ImageStore.open(tmp_path / "store").entries)
+    ids = list(ImageStore.open(tmp_path / "store").ids)
     assert sum(image_id.startswith("boxes") for image_id in ids) == len(extra)

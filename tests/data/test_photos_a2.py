@@ -51,7 +51,7 @@ def test_val_and_test_are_the_published_ones_and_calib_comes_from_train(root):
     assert_disjoint(pairs)
     assert list(pairs.columns) == a2.COLUMNS and len(pairs) == 2 * N_IMAGES
     store = ImageStore.open(root / "store")
-    assert store.load(list(store.entries), size=(8, 8)).shape == (N_IMAGES, 8, 8, 3)
+    assert store.load(list(store.ids), size=(8, 8)).shape == (N_IMAGES, 8, 8, 3)
 
 
 def test_ids_with_an_ending_are_the_same_images(root):
@@ -122,7 +122,7 @@ def test_damaged_images_are_refused_by_name_or_left_out(root):
     dataset = build(root, allow_damaged_images=True)
     assert dataset.facts["images_damaged"] == 2
     assert not {ids[1], ids[2]} & set(dataset.pairs["image_id"])
-    assert not {ids[1], ids[2]} & set(ImageStore.open(root / "store").entries)
+    assert not {ids[1], ids[2]} & set(ImageStore.open(root / "store").ids)
 
 
 def test_a_copy_stays_in_the_later_split_only(root):
@@ -162,7 +162,7 @@ def test_the_hand_made_set(root, header):
     assert len(hand) == 50 and hand["image_id"].nunique() == 10
     assert hand["label"].value_counts().to_dict() == {"contradiction": 30, "entailment": 20}
     assert hand["hypothesis"].iloc[0] == "“Sentence” 0 of 1"
-    assert {"test1", "test10"} <= set(ImageStore.open(root / "store").entries)
+    assert {"test1", "test10"} <= set(ImageStore.open(root / "store").ids)
     assert_disjoint(dataset.pairs)
 
 
@@ -215,7 +215,7 @@ def test_the_warmup_has_seen_no_evaluation_image(root):
     counted = dataset.excluded.groupby("evaluation")["n_images"].sum().to_dict()
     assert counted == {"val": 3, "calib": 6, "test": 3, "independent_hand": 1}
     assert "Flickr30k" in dataset.attribution
-    assert set(dataset.pairs["image_id"]) <= set(ImageStore.open(root / "store").entries)
+    assert set(dataset.pairs["image_id"]) <= set(ImageStore.open(root / "store").ids)
 
 
 def test_a_copy_that_left_train_is_kept_out_of_the_warmup_too(root):

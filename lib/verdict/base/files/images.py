@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from verdict.base.artifacts import write_npy, write_parquet
+from verdict.base.artifacts import sha256_file, write_npy, write_parquet
 from verdict.base.files.embedded import is_embedded, read_embedded
 from verdict.base.files.kinds import kind_of
 
@@ -29,10 +29,12 @@ INDEX_COLUMNS = ("image_id", "file", "row", "sha256")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 200_000_000
+MAX_SIDE = 4096
 MAX_ID_CHARACTERS = 255
 DEPTHS = (8, 10, 12, 14, 16)
 _FORBIDDEN_IN_ID = re.compile(r"[\\\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 
 
 def check_image_id(image_id: str) -> str:
@@ -41,10 +43,15 @@ def check_image_id(image_id: str) -> str:
     character.
     """
     if _ADDRESS.match(image_id):
-        raise ValueError(f"image id {image_id!r} is not a plain name but an address: fetch it, and name the file")
+        raise ValueError(
+            f"image id {image_id!r} is not a plain name but an address: fetch the pictures, and name files"
+        )
     is_plain = all(name not in ("", ".", "..") and name == name.strip() for name in image_id.split("/"))
     if not is_plain or len(image_id) > MAX_ID_CHARACTERS or _FORBIDDEN_IN_ID.search(image_id):
-        raise ValueError(f"image id {image_id!r} is not a plain name, nor plain names from folder to folder (no '..')")
+        raise ValueError(
+            f"image id {image_id!r} is not a plain name, nor such names from folder to folder (no '..', no control "
+            "characters)"
+        )
     return image_id
 
 
@@ -82,8 +89,10 @@ def _decode(content: bytes, path: Path | str) -> Image.Image:
         if image.format == "PNG" and content[24:25] == b"\x10" and not image.mode.startswith("I"):
             top = max(int(image.getchannel(band).getextrema()[1]) for band in image.getbands() if band != "A")
             if 0 < top < 64:
-                told = f"holds colours of {8 + top.bit_length()} bits in 16, which would be read as nearly black"
-                raise _RefusedError(f"{path} {told}; save it with 8 bits")
+                raise _RefusedError(
+                    f"{path} holds colours of {8 + top.bit_length()} bits in 16, which would be read as nearly black; "
+                    "save it with 8 bits"
+                )
         return _to_rgb(ImageOps.exif_transpose(image))
 
 
@@ -131,35 +140,49 @@ def _what_else(content: bytes) -> str:
     """What a file is that is no image of a known format, as the start of a sentence."""
     if not content:
         return "is empty, "
+    frame = _JPEG_FRAME.search(content) if content.startswith(b"\xff\xd8") else None
+    if frame and frame[1] != b"\x08":
+        return f"is a JPEG of {frame[1][0]} bits a channel, "
     kind, remedy = kind_of(content)
     known = kind and not content.startswith((b"\xff\xd8", b"\x89PNG"))
     return f"is {kind} ({remedy}), " if known else "is "
 
 
+def _check_size(size: tuple[int, int]) -> tuple[int, int]:
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"size must be (height, width), each 1 to {MAX_SIDE}, got {size!r}")
+    return int(size[0]), int(size[1])
+
+
 def resize(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     """Resize an RGB image with PIL's bilinear filter to (height, width); uint8 (height, width, 3)."""
-    height, width = size
+    height, width = _check_size(size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8)
 
 
 class ImageStore:
-    """Images of one folder by id; `workers` threads decode image files, array stores need none. `entries` are file, row
-    and hash by id, in the order in which they were written.
-    """
+    """Images of one folder by id; `workers` threads decode image files, array stores need none."""
 
     def __init__(self, folder: Path, index: pd.DataFrame, *, workers: int = 1) -> None:
-        self.folder = folder.resolve()
+        self.folder = Path(folder).resolve()
         self.workers = workers
         rows = zip(index["image_id"], index["file"], index["row"], index["sha256"], strict=True)
-        self.entries = {str(i): (str(f), int(r), str(h)) for i, f, r, h in rows}
+        self._entries = {str(i): (str(f), int(r), str(h)) for i, f, r, h in rows}
         self._arrays: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, folder: Path, *, workers: int = 1) -> ImageStore:
-        """Open the store of a folder whose files were verified: those of a stage."""
-        return cls(folder, pd.read_parquet(folder / INDEX, columns=list(INDEX_COLUMNS)), workers=workers)
+        """Open the store of a folder; ValueError if its index is unreadable or lacks a column."""
+        path = Path(folder) / INDEX
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: no image store was written here")
+        try:
+            index = pd.read_parquet(path, columns=list(INDEX_COLUMNS))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} is not a readable image index: {error}") from error
+        return cls(Path(folder), index, workers=workers)
 
     @classmethod
     def of_files(cls, files: Mapping[str, Path], *, workers: int = 1) -> ImageStore:
@@ -167,19 +190,30 @@ class ImageStore:
         index = pd.DataFrame({"image_id": list(files), "file": [str(Path(file).resolve()) for file in files.values()]})
         return cls(Path(), index.assign(row=-1, sha256=""), workers=workers)
 
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all images, in the order in which they were written."""
+        return list(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self.entries
+        return image_id in self._entries
 
     def load(self, image_ids: Sequence[str], *, size: tuple[int, int]) -> np.ndarray:
         """Read images as RGB at (height, width), ignoring their aspect ratios: uint8 (n, height, width, 3), in the
-        order of the ids. KeyError for an id that is not in the store; FileNotFoundError, ValueError name the file.
+        order of the ids. KeyError lists ids that are not in the store; FileNotFoundError, ValueError name the file.
         """
+        size = _check_size(size)
         position = {image_id: k for k, image_id in enumerate(dict.fromkeys(map(str, image_ids)))}
+        if unknown := [i for i in position if i not in self._entries]:
+            raise KeyError(f"{len(unknown)} image ids are not in the store {self.folder}, the first: {unknown[:5]}")
         images = np.empty((len(position), *size, 3), dtype=np.uint8)
         files: dict[int, str] = {}
         shards: dict[str, dict[int, list[tuple[int, str]]]] = {}
         for image_id, k in position.items():
-            file, row, sha256 = self.entries[image_id]
+            file, row, sha256 = self._entries[image_id]
             if row < 0:
                 files[k] = image_id
             elif is_embedded(file):
@@ -192,7 +226,7 @@ class ImageStore:
             for k, array in zip(files, decoded, strict=True):
                 images[k] = array
         for file, places in shards.items():
-            for row, content in read_embedded(self.folder / file, list(places)):
+            for row, content in read_embedded(self._path(file), list(places)):
                 for k, sha256 in places[row]:
                     images[k] = resize(decode_image(content, f"{file}, row {row}", sha256=sha256), size)
         order = [position[str(i)] for i in image_ids]
@@ -200,20 +234,39 @@ class ImageStore:
 
     def thumbnail(self, image_id: str, *, max_side: int = 256) -> Image.Image:
         """One image as RGB at its own aspect ratio, no side longer than `max_side` pixels."""
+        if image_id not in self._entries:
+            raise KeyError(f"image id {image_id!r} is not in the store {self.folder}")
         image = self._image(image_id)
         image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
         return image
 
     def _image(self, image_id: str) -> Image.Image:
-        file, row, sha256 = self.entries[image_id]
+        file, row, sha256 = self._entries[image_id]
         if row < 0 or is_embedded(file):
-            return read_at(str(self.folder / file), row, sha256=sha256)
+            return read_at(str(self._path(file)), row, sha256=sha256)
         return Image.fromarray(self._row(file, row))
 
     def _row(self, file: str, row: int) -> np.ndarray:
         if file not in self._arrays:
-            self._arrays[file] = np.load(self.folder / file, mmap_mode="r", allow_pickle=False)
-        return np.array(self._arrays[file][row])
+            path = self._path(file, is_array=True)
+            if not path.is_file():
+                raise FileNotFoundError(f"image array {path} is missing")
+            try:
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise ValueError(f"{path} is not a readable array: {error}") from error
+            if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+                raise ValueError(f"{path}: expected uint8 (n, height, width, 3), got {array.dtype} {array.shape}")
+            self._arrays[file] = array
+        if row >= len(array := self._arrays[file]):
+            raise ValueError(f"{self.folder / file} has {len(array)} images, the index asks for row {row}")
+        return np.array(array[row])
+
+    def _path(self, file: str, *, is_array: bool = False) -> Path:
+        path = (self.folder / file).resolve()
+        if not path.is_relative_to(self.folder) and (is_array or not Path(file).is_absolute()):
+            raise ValueError(f"{file!r} leads out of the image store {self.folder}")
+        return path
 
 
 def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> None:
@@ -227,12 +280,18 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
 
 
 def write_folder_store(
-    folder: Path, files: Mapping[str, Path], hashes: Mapping[str, str], elsewhere: pd.DataFrame | None = None
+    folder: Path,
+    files: Mapping[str, Path],
+    *,
+    hashes: Mapping[str, str] | None = None,
+    elsewhere: pd.DataFrame | None = None,
 ) -> None:
-    """Write the index of images that stay where they are, with the SHA-256 of each content ("" is not compared);
-    `elsewhere` are more images by the columns of the index, files (row -1) or inside parquet shards.
+    """Write the index of images that stay where they are, with the SHA-256 of each content, read from the files where
+    it is not given; `elsewhere` are more images by the columns of the index, files (row -1) or inside parquet shards.
     """
-    rows = [(image_id, str(Path(path).resolve()), -1, hashes[image_id]) for image_id, path in files.items()]
+    paths = {image_id: Path(path).resolve() for image_id, path in files.items()}
+    contents = hashes if hashes is not None else {i: sha256_file(path) for i, path in paths.items()}
+    rows = [(image_id, str(path), -1, contents[image_id]) for image_id, path in paths.items()]
     index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
     if elsewhere is not None:
         index = pd.concat([index, elsewhere[list(INDEX_COLUMNS)]], ignore_index=True)
