@@ -1,5 +1,7 @@
 """Probes: tau is C, validation chooses, directions and their ranks, few shots, clusters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -97,7 +99,7 @@ def test_purity_by_hand_and_scores_beside_chance():
     assert found["purity"] == right
     half = 1.96 * (right * (1 - right) / 120) ** 0.5
     assert found["purity_high"] - right == pytest.approx(half, rel=0.4)
-    narrow = linear.cluster_scores(truth, mixed, Resampler(rows.groups, rows.n_resamples, 0.5, rows.seed), n_chance=10)
+    narrow = linear.cluster_scores(truth, mixed, replace(rows, level=0.5), n_chance=10)
     assert narrow["purity_high"] - right == pytest.approx((found["purity_high"] - right) * 0.6745 / 1.96, rel=1e-3)
     points = rng.standard_normal((120, 4)) + 10 * np.eye(4)[truth]
     assert linear.purity(truth, linear.clusters(points, 3, seed=1)) == 1

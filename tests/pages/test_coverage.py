@@ -85,7 +85,7 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * stage.params.statistics.n_resamples * len(test)
+    assert peak < 2 * stage.params.statistics.n_resamples * len(test)
 
 
 def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets):

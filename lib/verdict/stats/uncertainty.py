@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,7 @@ def columns_of(*names: str) -> list[str]:
     return list(bounded(dict.fromkeys(names, NOTHING)))
 
 
+@dataclass(frozen=True)
 class Resampler:
     """The one way from a statistic to its interval: it knows level, groups and stream (cluster bootstrap, percentiles).
 
@@ -108,16 +109,32 @@ class Resampler:
     Davison and Hinkley (1997), Bootstrap methods and their application, section 3.8.
     """
 
-    def __init__(self, groups: np.ndarray, n_resamples: int, level: float, seed: int) -> None:
-        self.groups, self.n_resamples, self.level, self.seed = np.asarray(groups), n_resamples, level, seed
-        names, self._codes = np.unique(self.groups.astype(str), return_inverse=True)
-        # With fewer than two no interval is defined.
-        self.n_groups = len(names)
-        self._digest = hashlib.sha256("\0".join(names).encode("utf-8")).hexdigest()
+    groups: np.ndarray
+    n_resamples: int
+    level: float
+    seed: int
+
+    @cached_property
+    def _names_and_codes(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(np.asarray(self.groups).astype(str), return_inverse=True)
+
+    @property
+    def _codes(self) -> np.ndarray:
+        """Number of each row's group, (n,)."""
+        return self._names_and_codes[1]
+
+    @property
+    def n_groups(self) -> int:
+        """Distinct groups; with fewer than two no interval is defined."""
+        return len(self._names_and_codes[0])
 
     def of(self, rows: np.ndarray) -> Resampler:
         """The same for some rows alone: booleans (n,) or indices."""
-        return Resampler(self.groups[rows], self.n_resamples, self.level, self.seed)
+        return replace(self, groups=np.asarray(self.groups)[rows])
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256("\0".join(self._names_and_codes[0]).encode("utf-8")).hexdigest()
 
     def rng(self, name: str = "groups") -> np.random.Generator:
         """The stream of these groups; another name gives another stream of the same groups."""
