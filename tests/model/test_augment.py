@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from verdict.base.params import load_params
-from verdict.model.augment import FACTORS, draw, jitters, photometric, recolour, view_of_epoch
+from verdict.model.augment import FACTORS, jitters, photometric, recolour, rng_of, view_of_epoch
 
 PUBLISHED = load_params("base").training.photometric
 STILL = {"brightness": 0.0, "contrast": (1.0, 1.0), "saturation": (1.0, 1.0), "hue": 0.0, "noise_sd": 0.0}
@@ -96,17 +96,17 @@ def test_jitters_are_uniform_over_their_ranges():
 
 
 def test_a_draw_depends_on_seed_view_image_and_operation_alone():
-    one = draw(42, 1, "scene", "hue").random(3)
-    assert draw(42, 1, "scene", "hue").random(3).tolist() == one.tolist()
+    one = rng_of(42, 1, "scene", "hue").random(3)
+    assert rng_of(42, 1, "scene", "hue").random(3).tolist() == one.tolist()
     for other in (
         (43, 1, "scene", "hue"),
         (42, 2, "scene", "hue"),
         (42, 1, "scene2", "hue"),
         (42, 1, "scene", "noise"),
     ):
-        assert draw(*other).random(3).tolist() != one.tolist()
+        assert rng_of(*other).random(3).tolist() != one.tolist()
     # Names that run together would make these one key.
-    assert draw(4, 21, "a", "b").random() != draw(42, 1, "a", "b").random()
+    assert rng_of(4, 21, "a", "b").random() != rng_of(42, 1, "a", "b").random()
 
 
 def test_a_view_does_not_depend_on_the_other_images(images):

@@ -482,7 +482,7 @@ def our_draws(image_ids):
     """The five draws of each image: four factors, and the first value of the noise."""
     ranges = load_params("base").training.photometric
     drawn = augment.jitters(image_ids, ranges, view=1)
-    noise = [augment.draw(ranges.seed, 1, image_id, "noise").standard_normal() for image_id in image_ids]
+    noise = [augment.rng_of(ranges.seed, 1, image_id, "noise").standard_normal() for image_id in image_ids]
     return np.stack([*(drawn[name] for name in augment.FACTORS), np.array(noise)])
 
 

@@ -14,7 +14,7 @@ from verdict.base.params import PhotometricParams
 FACTORS = ("brightness", "contrast", "saturation", "hue")
 
 
-def draw(seed: int, view: int, image_id: str, operation: str) -> np.random.Generator:
+def rng_of(seed: int, view: int, image_id: str, operation: str) -> np.random.Generator:
     """The generator of one operation on one view of one image."""
     # The image's name stands last, so that no two keys give one text.
     key = hashlib.blake2b(f"{seed}\0{view}\0{operation}\0{image_id}".encode(), digest_size=16).digest()
@@ -26,7 +26,7 @@ def view_of_epoch(image_ids: Sequence[str], n_views: int, *, seed: int, epoch: i
 
     View 0 is the plain image, which evaluation sees.
     """
-    drawn = [draw(seed, epoch, image_id, "view of epoch").integers(n_views) for image_id in image_ids]
+    drawn = [rng_of(seed, epoch, image_id, "view of epoch").integers(n_views) for image_id in image_ids]
     return np.asarray(drawn, dtype=np.int64) + 1
 
 
@@ -39,7 +39,7 @@ def jitters(image_ids: Sequence[str], ranges: PhotometricParams, *, view: int) -
         "hue": (-ranges.hue, ranges.hue),
     }
     return {
-        name: np.asarray([draw(ranges.seed, view, i, name).uniform(*bounds[name]) for i in image_ids], np.float32)
+        name: np.asarray([rng_of(ranges.seed, view, i, name).uniform(*bounds[name]) for i in image_ids], np.float32)
         for name in FACTORS
     }
 
@@ -57,7 +57,7 @@ def photometric(images: np.ndarray, image_ids: Sequence[str], ranges: Photometri
     shown = np.clip(mean + change["contrast"] * (shown - mean), 0, 1)
     shown = recolour(shown, change["saturation"][..., 0], change["hue"][..., 0])
     for place, image_id in enumerate(image_ids):
-        noise = draw(ranges.seed, view, image_id, "noise").standard_normal(shown.shape[1:], dtype=np.float32)
+        noise = rng_of(ranges.seed, view, image_id, "noise").standard_normal(shown.shape[1:], dtype=np.float32)
         shown[place] += np.float32(ranges.noise_sd) * noise
     return np.clip(shown, 0, 1)
 
