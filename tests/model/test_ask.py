@@ -17,11 +17,10 @@ from verdict.model.ask import (
     Examiner,
     answer_changed,
     answer_questions,
-    fit_reference,
-    pair_distances,
     questions_about,
 )
 from verdict.model.changes import CHANGES
+from verdict.model.distance import fit_reference, pair_distances
 from verdict.model.export.model import Kept
 from verdict.model.features import Features, encode, load_encoders, load_network
 from verdict.model.fit import save_weights

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.model.ask import pair_distances
+from verdict.model.distance import pair_distances
 from verdict.model.features import Features
 
 

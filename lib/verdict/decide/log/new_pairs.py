@@ -144,8 +144,9 @@ def answered(stage: Stage, calibrated: Calibrated, head: Item, pairs: pd.DataFra
 
 def _examiner(params: Params, profile: str, calibrated: Calibrated, files: Mapping[str, Path]) -> Any:
     """The models; a framework takes seconds to load."""
-    from verdict.model.ask import Examiner, fit_reference
+    from verdict.model.ask import Examiner
     from verdict.model.backend import set_threads
+    from verdict.model.distance import fit_reference
     from verdict.model.export.model import load_kept
     from verdict.model.features import Features
     from verdict.model.network import FreezePlan
