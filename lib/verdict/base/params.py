@@ -19,6 +19,8 @@ from verdict.base.parameter_files import ParamsError, merge, nearest, read_yaml,
 from verdict.base.search import SPACES, configurations
 
 MAX_LISTED = 20
+# Of an image, in pixels.
+MAX_SIDE = 4096
 
 
 def _must(told: str, holds: Callable[[Any], bool]) -> AfterValidator:
@@ -26,7 +28,7 @@ def _must(told: str, holds: Callable[[Any], bool]) -> AfterValidator:
 
     def check(given: Any) -> Any:
         if not holds(given):
-            raise ValueError(f"must {told}, got {given!r}")
+            raise ValueError(f"must {told}, got {list(given) if isinstance(given, tuple) else given!r}")
         return given
 
     return AfterValidator(check)
@@ -58,7 +60,7 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 AtLeastTwenty = Annotated[int, Field(ge=20)]
-Side = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -249,10 +251,14 @@ class DataParams(Model):
     answers: AnswersParams
 
     def _faults(self) -> Iterator[str]:
-        needed = {"recorded": ("val", "test", "class_names"), "csv": ("table", "images"), "answers": ("table",)}
-        named = needed.get(self.source, ())
-        if missing := [f"{self.source}.{name}" for name in named if not getattr(getattr(self, self.source), name)]:
-            yield f"source {self.source} needs {' and '.join(missing)}"
+        needed = {
+            "recorded": {"val": "logits to tune on", "test": "logits to judge", "class_names": "the classes in order"},
+            "csv": {"table": "a file of pairs", "images": "the folder of their images"},
+            "answers": {"table": "a file of pairs and of what a model said of them"},
+        }.get(self.source, {})
+        given = getattr(self, self.source, None)
+        if missing := [f"{self.source}.{name}, {what}" for name, what in needed.items() if not getattr(given, name)]:
+            yield f"source {self.source} needs {', and '.join(missing)}"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -587,9 +593,10 @@ class ClipParams(Model):
     threads: Count
 
     def _faults(self) -> Iterator[str]:
-        named = {"folder": ("images",), "csv": ("images", "table")}.get(self.source, ())
-        if missing := [f"folder.{name}" for name in named if not getattr(self.folder, name)]:
-            yield f"source {self.source} needs {' and '.join(missing)}"
+        needed = {"images": "the folder of the pictures", "table": "a file with the columns image and label"}
+        for name in {"folder": ("images",), "csv": ("images", "table")}.get(self.source, ()):
+            if not getattr(self.folder, name):
+                yield f"source {self.source} needs folder.{name}, {needed[name]}"
 
     @property
     def own_files(self) -> tuple[str, ...]:

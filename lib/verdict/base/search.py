@@ -52,7 +52,6 @@ SOUND: Space = {
     "text_blocks": choice(2, 3),
 }
 
-_REPLACED: dict[str, Callable[..., Axis]] = {"learning_rate": log_uniform, "text_blocks": choice}
 # Name of a space, its axes, and the blocks of vision that train in it; None leaves their number open.
 SPACES: dict[str, tuple[Space, int | None]] = {
     "sound": (SOUND, None),
@@ -66,12 +65,22 @@ def draw(space: Space, n: int, *, rng: Random) -> list[dict[str, float | int]]:
     return [{name: axis(rng) for name, axis in space.items()} for _ in range(n)]
 
 
-def configurations(name: str, n: int, *, seed: int, **axes: Sequence[float] | None) -> list[dict[str, float | int]]:
+def configurations(
+    name: str,
+    n: int,
+    *,
+    seed: int,
+    learning_rate: tuple[float, float] | None = None,
+    text_blocks: Sequence[int] | None = None,
+) -> list[dict[str, float | int]]:
     """Draw n configurations of a named space, a published one by NumPy's legacy generator: seed 42 gives the study's.
 
     `learning_rate` (lowest, highest) and `text_blocks` (any of these) replace these axes where they are given: networks
     that are not pretrained at large need larger rates.
     """
     space, rng = dict(SPACES[name][0]), np.random.RandomState(seed)
-    space |= {axis: _REPLACED[axis](*values) for axis, values in axes.items() if values is not None}
+    if learning_rate is not None:
+        space["learning_rate"] = log_uniform(*learning_rate)
+    if text_blocks is not None:
+        space["text_blocks"] = choice(*text_blocks)
     return draw(space, n, rng=np.random.default_rng(seed) if name == "sound" else rng)

@@ -203,8 +203,8 @@ def _how_it_ended(profile: str, name: str, trial: str | None) -> list[str]:
         return [f"{label}: failed, see {artifacts.relative(kept)}", *said]
     log = slurm.newest_log(paths.work_dir(profile) / "slurm", name, trial)
     if log is not None:
-        said = log.read_text(encoding="utf-8", errors="replace")
-        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *tail(said, 6, 200)]
+        text = log.read_text(encoding="utf-8", errors="replace")
+        return [f"{label}: killed or never started, see {artifacts.relative(log)}", *tail(text, 6, 200)]
     home = stages.folder(profile, name, trial)
     if was_killed(home):
         return [f"{label}: was killed while it ran, by hand or for want of memory"]

@@ -198,9 +198,12 @@ def _job(
 
 def _run_notebook(name: str, profile: str, trial: str | None, folder: Path, **further: str) -> None:
     stem = stages.notebook_of(name)
-    model, given = parameter_model(stem), {"profile": profile, "source": stages.source_of(name), **further}
-    given |= {"trial": trial} if trial else {}
-    values = model(**{key: value for key, value in given.items() if key in model.model_fields}).model_dump()
+    model, given = parameter_model(stem), {"profile": profile, **further}
+    if trial is not None:
+        given["trial"] = trial
+    if "source" in model.model_fields:
+        given["source"] = stages.source_of(name)
+    values = model(**given).model_dump()
     notebook, scratch = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING
     kept = failure(profile, stages.page(name, trial))
     kernel.check_kernel(notebook)
@@ -251,14 +254,16 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if (chosen.name == stages.TRIAL_STAGE) != (chosen.trial is not None):
         parser.error(f"--trial belongs to {stages.TRIAL_STAGE}, which needs it")
+    told = failure(chosen.profile, stages.page(chosen.name, chosen.trial), "txt")
+    # What an earlier run told is not this one's.
+    told.unlink(missing_ok=True)
     try:
         run_stage(chosen.name, chosen.profile, chosen.trial, chosen.seed, chosen.shard)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error).strip()[-4000:]}"
         tell(f"{chosen.name}: {text}")
-        page = stages.page(chosen.name, chosen.trial)
         with contextlib.suppress(OSError):
-            artifacts.write_text(failure(chosen.profile, page, "txt"), text + "\n")
+            artifacts.write_text(told, text + "\n")
         return 1
     return 0
 

@@ -233,7 +233,13 @@ def _of_splits(table: pd.DataFrame, splits: tuple[str, ...]) -> pd.DataFrame:
 
 
 def open_stage(
-    name: str, profile: str, *, trial: str | None = None, source: str = stages.MODEL, **part: int | None
+    name: str,
+    profile: str,
+    *,
+    trial: str | None = None,
+    seed: int | None = None,
+    source: str = stages.MODEL,
+    shard: int | None = None,
 ) -> Stage:
     """Open a stage; `source` says whose predictions it judges, `shard` which part of the features it encodes, `seed` is
     trained ahead of its trial.
@@ -246,7 +252,7 @@ def open_stage(
     name = name if source == stages.MODEL else f"{name}-{source}"
     params = judged(params, name)
     home = Path(os.environ.get("VERDICT_STAGE_DIR") or stages.folder(profile, f"scratch/{name}", trial))
-    return Stage(stages.spec(name, params).name, profile, trial, part.get("seed"), home, params, part.get("shard"))
+    return Stage(stages.spec(name, params).name, profile, trial, seed, home, params, shard)
 
 
 def progress(text: str) -> None:

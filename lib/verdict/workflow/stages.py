@@ -98,8 +98,8 @@ def specs_for(params: Params) -> tuple[Spec, ...]:
         apart |= {ELSEWHERE} if apart and not params.data.recorded.independent else set()
         found = [spec for spec in RECORDED_SPECS if spec.name not in apart]
     else:
-        place = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
-        found = [*SPECS[:place], *_clip_specs(params), *SPECS[place:]]
+        last = next((k for k, spec in enumerate(SPECS) if spec.name == REPRODUCIBILITY), len(SPECS))
+        found = [*SPECS[:last], *_clip_specs(params), *SPECS[last:]]
     names = [spec.name for spec in found]
     return tuple(
         replace(spec, needs=tuple(names[:place])) if spec.name == REPRODUCIBILITY else spec

@@ -47,7 +47,8 @@ FOUND = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "JPY_PARENT_
 def address(folder: str) -> str:
     """Where the server of a folder listens that knows the library as it is now: changed files lead to no server."""
     found = ((str(path), path.stat()) for path in sorted(paths.LIBRARY.rglob("*.py")))
-    return str(Path(folder) / content_hash([(name, stat.st_mtime_ns, stat.st_size) for name, stat in found]))
+    # Short: see `start.SHORT`.
+    return str(Path(folder) / content_hash([(name, stat.st_mtime_ns, stat.st_size) for name, stat in found])[:8])
 
 
 @contextlib.contextmanager
@@ -135,7 +136,11 @@ def _obey(connection: socket.socket) -> None:
 def run(connection: socket.socket) -> NoReturn:
     """Run what a caller asks for in its surroundings, tell it the status, and end this process."""
     size, streams, _, _ = socket.recv_fds(connection, 8, 3)
-    content = connection.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    n_bytes = int.from_bytes(size, "big")
+    content = connection.recv(n_bytes, socket.MSG_WAITALL)
+    # A caller that is gone before it has said all has nobody to be told.
+    if not n_bytes or len(content) < n_bytes:
+        os._exit(1)
     module, arguments, environment, folder = json.loads(content)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()

@@ -1,5 +1,7 @@
 """Public data by URL: whole and as expected by its SHA-256, or not at all."""
 
+from __future__ import annotations
+
 import contextlib
 import gzip
 import http.client
@@ -14,9 +16,8 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 from verdict.base.artifacts import sha256_file, told_when_full
 
@@ -27,7 +28,6 @@ TIMEOUT_S = 60.0
 CHUNK_BYTES = 1 << 20
 _SCHEMES = ("https", "http", "file")
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-_Member = TypeVar("_Member", tarfile.TarInfo, zipfile.ZipInfo)
 _HINT = "without a network, set VERDICT_DATA to a folder that holds a local copy"
 
 
@@ -92,8 +92,10 @@ def _receive(url: str, part: Path, max_bytes: int, timeout_s: float) -> None:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"cannot download {url}: {reason}; {_HINT}") from error
     if n_got < n_expected:
-        told = f"the connection ended after {n_got:,} of {n_expected:,} bytes; run again to continue"
-        raise ConnectionError(f"cannot download {url}: {told}")
+        raise ConnectionError(
+            f"cannot download {url}: the connection ended after {n_got:,} of {n_expected:,} bytes; run "
+            "again to continue"
+        )
 
 
 @contextlib.contextmanager
@@ -110,8 +112,11 @@ def admitted(
     tar: tarfile.TarFile, archive: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES
 ) -> Iterator[tuple[str, tarfile.TarInfo]]:
     """Files and folders of an open tar, each with its path inside; see `extract_zip` for what is refused."""
-    members = ((member, member.name, member.size, member.isdir(), member.isfile()) for member in tar)
-    return _admitted(archive, members, max_bytes, max_files)
+    guard = _Guard(archive, max_bytes, max_files)
+    for member in tar:
+        if not (member.isfile() or member.isdir()):
+            raise ValueError(f"{archive}: {member.name!r} is a link or a device")
+        yield guard.admit(member.name, member.size, is_folder=member.isdir()), member
 
 
 def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_files: int = MAX_FILES) -> Path:
@@ -120,19 +125,13 @@ def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_
     ValueError names the archive and the member if that has an absolute path or "..", is a link or a device, occurs
     twice or is damaged, or if a bound on the unpacked size or the number of members is passed.
     """
+    archive, folder = Path(archive), Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} is already there; delete it to unpack {archive} again")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        with zipfile.ZipFile(archive) as pack, told_when_full(scratch):
-            kinds = {member: stat.S_IFMT(member.external_attr >> 16) for member in pack.infolist()}
-            plain = (0, stat.S_IFREG, stat.S_IFDIR)
-            members = ((m, m.filename, m.file_size, m.is_dir(), kind in plain) for m, kind in kinds.items())
-            for _, member in _admitted(archive, members, max_bytes, max_files):
-                if member.flag_bits & 1:
-                    raise ValueError(f"{archive}: {member.filename!r} is encrypted")
-            pack.extractall(scratch)
+        _unzip(archive, scratch, _Guard(archive, max_bytes, max_files))
         os.chmod(scratch, 0o755)
         os.replace(scratch, folder)
     except _DAMAGE as error:
@@ -145,29 +144,46 @@ def extract_zip(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_
     return folder
 
 
-def _admitted(
-    archive: Path, members: Iterable[tuple[_Member, str, int, bool, bool]], max_bytes: int, max_files: int
-) -> Iterator[tuple[str, _Member]]:
-    """Members of one archive with their paths inside, from each with its name, its bytes, and whether it is a folder or
-    a plain file; all in all within bounds.
-    """
-    n_in_all, names = 0, set()
-    for n_members, (member, name, n_bytes, is_folder, is_file) in enumerate(members, start=1):
+def _unzip(archive: Path, folder: Path, guard: _Guard) -> None:
+    with zipfile.ZipFile(archive) as pack:
+        for member in pack.infolist():
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(f"{archive}: {member.filename!r} is a link or a device")
+            if member.flag_bits & 1:
+                raise ValueError(f"{archive}: {member.filename!r} is encrypted")
+            target = folder / guard.admit(member.filename, member.file_size, is_folder=member.is_dir())
+            if member.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with pack.open(member) as source, told_when_full(target), target.open("xb") as file:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
+
+
+class _Guard:
+    """Admits the members of one archive one by one and keeps account of them."""
+
+    def __init__(self, archive: Path, max_bytes: int, max_files: int) -> None:
+        self.archive, self.max_bytes, self.max_files = archive, max_bytes, max_files
+        self.n_bytes = 0
+        self.n_members = 0
+        self.names: set[str] = set()
+
+    def admit(self, name: str, n_bytes: int, *, is_folder: bool) -> str:
         parts = PurePosixPath(name).parts
         has_drive = bool(parts) and parts[0].endswith(":")
-        if not (is_folder or is_file):
-            raise ValueError(f"{archive}: {name!r} is a link or a device")
         if not name or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or has_drive:
-            raise ValueError(f"{archive}: {name!r} leads out of the folder")
+            raise ValueError(f"{self.archive}: {name!r} leads out of the folder")
         if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
-            raise ValueError(f"{archive}: the name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
+            raise ValueError(f"{self.archive}: the name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
         key = "/".join(parts)
-        if key in names and not is_folder:
-            raise ValueError(f"{archive}: {name!r} occurs twice")
-        names.add(key)
-        n_in_all += n_bytes
-        if n_members > max_files:
-            raise ValueError(f"{archive}: more than {max_files:,} members")
-        if n_in_all > max_bytes:
-            raise ValueError(f"{archive}: unpacks to more than {max_bytes:,} bytes")
-        yield key, member
+        if key in self.names and not is_folder:
+            raise ValueError(f"{self.archive}: {name!r} occurs twice")
+        self.names.add(key)
+        self.n_members += 1
+        self.n_bytes += n_bytes
+        if self.n_members > self.max_files:
+            raise ValueError(f"{self.archive}: more than {self.max_files:,} members")
+        if self.n_bytes > self.max_bytes:
+            raise ValueError(f"{self.archive}: unpacks to more than {self.max_bytes:,} bytes")
+        return key

@@ -23,13 +23,13 @@ from PIL import Image, ImageOps
 from verdict.base.artifacts import sha256_file, write_npy, write_parquet
 from verdict.base.files.embedded import is_embedded, read_embedded
 from verdict.base.files.kinds import kind_of
+from verdict.base.params import MAX_SIDE
 
 INDEX = "images.parquet"
 INDEX_COLUMNS = ("image_id", "file", "row", "sha256")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_PIXELS = 50_000_000
 MAX_FILE_BYTES = 200_000_000
-MAX_SIDE = 4096
 MAX_ID_CHARACTERS = 255
 DEPTHS = (8, 10, 12, 14, 16)
 _FORBIDDEN_IN_ID = re.compile(r"[\\\x00-\x1f\x7f]")

@@ -57,8 +57,9 @@ def kind_of(content: bytes) -> tuple[str, str]:
     """
     if content.startswith(b"PK\x03\x04"):
         return _archive(content)
-    known = (what for start, *what in _STARTS if re.match(start, content[:MAX_HEAD], re.DOTALL))
-    return tuple(next(known, ("", "")))
+    head = content[:MAX_HEAD]
+    known = ((kind, remedy) for start, kind, remedy in _STARTS if re.match(start, head, re.DOTALL))
+    return next(known, ("", ""))
 
 
 def _archive(content: bytes) -> tuple[str, str]:
