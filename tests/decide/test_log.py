@@ -139,6 +139,14 @@ def test_replay_finds_an_edit(log, wanted, changes, field):
     assert {difference.line for difference in found.first} == {number}
 
 
+@pytest.mark.parametrize("changes", [{"temperature": 1e-310}, {"logits": [1e308, -1e308], "temperature": 0.5}])
+def test_a_line_without_probabilities_is_told_and_the_others_are_checked(log, changes):
+    rewrite(log, 9, **changes)
+    rewrite(log, 10, score=0.123)
+    found = {(difference.line, difference.field) for difference in replay_log(log).first}
+    assert {(9, "probs"), (10, "score")} <= found and {line for line, _ in found} == {9, 10}
+
+
 def test_replay_recomputes_each_signal_of_the_logged_probabilities_and_sets(log):
     number, item = first_of(log, decision="auto")
     for name in OF_ONE_ANSWER:

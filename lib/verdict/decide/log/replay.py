@@ -65,9 +65,9 @@ class Replay:
 def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
-    Probabilities, signals that follow from them, and scores are recomputed and may differ from the logged ones by
-    1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike where decision, truth
-    and answer are. Where the id of some item follows from its image and sentence, all must. The file must have the hash
+    Probabilities and scores are recomputed, and signals and sets from the recomputed probabilities; numbers may differ
+    from the logged ones by 1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike
+    where decision, truth and answer are. Where the id of some item follows from its image and sentence, all must. The file must have the hash
     that was recorded of it, where one is given. ValueError for an empty log.
     """
     digest = sha256_file(path)
@@ -150,7 +150,10 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     signals = {name: np.array([item.signals[name] for item in items]) for name in head.signals}
     members, score, logits = [item.conformal_set for item in items], logged("score"), logged("logits")
     sets = np.array([[name in own for name in head.classes] for own in members])
-    probs = softmax(logits / head.temperature)
+    # Damaged logits or temperatures may be too large or small to say anything; the signals are then those of no answer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        probs = softmax(logits / head.temperature)
+    usable = np.where(np.isfinite(probs).all(axis=1, keepdims=True), probs, 1 / probs.shape[1])
     # On the boundary of {k : 1 - p_k <= qhat} the last bit decides; without a quantile the logged set stands.
     gap = 1 - probs - (math.nan if limits.qhat is None else limits.qhat)
     expected_sets = np.where(np.abs(gap) > TOLERANCE, gap < 0, sets)
@@ -158,7 +161,7 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     gate = {"foreign": logged("foreign"), "tau_pair": limits.tau_pair, "is_batch_foreign": limits.is_batch_foreign}
     forced = force(signals, is_empty, tau_critical=limits.tau_critical, **gate)
     yield "probs", logged("probs"), probs
-    of_signals = of_one_answer(probs, sets)
+    of_signals = of_one_answer(usable, sets)
     yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
     yield "score", score, composite(signals, logged("consistency"))
     equal = {
