@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import tracemalloc
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,6 +173,7 @@ def test_the_recorded_hash_finds_any_edited_removed_or_moved_line(log, capsys):
         (lambda raw: raw[: len(raw) // 2], "Invalid JSON"),
         (lambda raw: raw.replace(b'"split":"test"', b'"split":3'), "split: Input should be a valid string"),
         (lambda raw: raw.replace(b'"score":', b'"skore":'), "score: Field required"),
+        (lambda raw: raw.replace(b'"tau_critical":0.1,', b""), "thresholds.tau_critical: Field required"),
         (lambda raw: b"\xff" + raw, "Invalid JSON"),
     ],
 )
@@ -285,7 +286,7 @@ def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_pat
     named = re.search(r"(\w+) is (\S+), not above the safety limit (\S+):", explain_item(item))
     assert float(named[2]) <= float(named[3]) == policy.tau_critical[named[1]]
     number, item = first_of(path, decision="auto")
-    rewrite(path, number, thresholds=asdict(item.thresholds) | {"tau_critical": {"max_probability": 1.0}})
+    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"tau_critical": {"max_probability": 1.0}})
     assert "forced_by" in {difference.field for difference in replay_log(path).first}
 
 

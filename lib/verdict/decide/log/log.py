@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.dataclasses import dataclass
 
 from verdict.base.artifacts import content_hash, whole_file
 from verdict.decide.policy import Policy
@@ -21,11 +20,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-_CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class _Strict(BaseModel, frozen=True):
-    model_config = _CHECKED
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
 class Promised(_Strict):
@@ -40,21 +36,35 @@ class Promised(_Strict):
     is_kept: bool
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class Thresholds(Policy):
+class Thresholds(_Strict):
     """The policy that decided, and the conformal quantile behind the set (null where the set has no single one).
 
     `batch` is the p-value of "this batch is no stranger", null where none was asked for; so is `promise`.
     """
 
+    t_auto: float
+    t_clarify: float
+    tau_critical: float | dict[str, float] | None
+    tau_pair: Unit | None = None
+    tau_batch: Unit | None = None
     qhat: float | None
     batch: Unit | None = None
     promise: Promised | None = None
 
     @property
+    def policy(self) -> Policy:
+        """The same as a policy; ValueError for thresholds that no policy has."""
+        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch)
+
+    @property
     def is_batch_foreign(self) -> bool:
         """Whether the batch is taken for foreign."""
         return self.batch is not None and self.tau_batch is not None and self.batch <= self.tau_batch
+
+    @model_validator(mode="after")
+    def _decide(self) -> Thresholds:
+        _ = self.policy
+        return self
 
 
 class Asked(_Strict):

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from verdict.base.artifacts import sha256_file
 from verdict.data.pairs import make_pair_id
 from verdict.decide.log.log import Item, read_log
-from verdict.decide.policy import Decision, Forced, Policy, decide, force
+from verdict.decide.policy import Decision, Forced, decide, force
 from verdict.decide.signals import composite, of_one_answer
 from verdict.stats.scores import softmax, top_class
 
@@ -67,8 +67,8 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
 
     Probabilities and scores are recomputed, and signals and sets from the recomputed probabilities; numbers may differ
     from the logged ones by 1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike
-    where decision, truth and answer are. Where the id of some item follows from its image and sentence, all must. The file must have the hash
-    that was recorded of it, where one is given. ValueError for an empty log.
+    where decision, truth and answer are. Where the id of some item follows from its image and sentence, all must. The
+    file must have the hash that was recorded of it, where one is given. ValueError for an empty log.
     """
     digest = sha256_file(path)
     first = [] if sha256 in ("", digest) else [Difference(0, "?", "SHA-256 of the file", digest, sha256)]
@@ -135,8 +135,7 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
     limits = item.thresholds
-    policy = [getattr(limits, field.name) for field in fields(Policy)]
-    fixed = (policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
+    fixed = (limits.policy, limits.qhat, limits.is_batch_foreign, tuple(item.classes), item.temperature)
     return *fixed, tuple(item.signals), item.consistency is None, item.foreign is None
 
 
@@ -170,7 +169,7 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
             [name for name, is_in in zip(head.classes, own, strict=True) if is_in] for own in expected_sets
         ],
         "forced_by": [Forced(code).text for code in forced],
-        "decision": [Decision(code).text for code in decide(score, limits, forced=forced)],
+        "decision": [Decision(code).text for code in decide(score, limits.policy, forced=forced)],
         "model_answer": [head.classes[k] for k in top_class(logits)],
         "final_answer": [_final_answer(item) for item in items],
     }

@@ -166,12 +166,12 @@ def _decided(stored: Stored, rows: Rows, logits: np.ndarray, test: StreamTest) -
             consistency=consistency,
             foreign=foreign,
             batch=batch,
-            promise=limits.promise,
+            promise=limits.promise and limits.promise.model_dump(),
             sets=sets,
             qhat=limits.qhat,
             score=score,
             forced=forced,
-            decision=decide(score, limits, forced=forced),
-            policy=limits,
+            decision=decide(score, limits.policy, forced=forced),
+            policy=limits.policy,
         )
     )
