@@ -235,6 +235,11 @@ def test_an_item_that_breaks_the_schema_leaves_the_old_log(log, changes, message
     assert log.read_bytes() == before
 
 
+def test_thresholds_that_no_log_may_hold_are_told_with_their_item(log):
+    with pytest.raises(ValueError, match=r"item 1 \(0000000000000000\): thresholds\.qhat: Input should be a finite"):
+        write_log(log, iter_items(batch_of(3, qhat=float("inf"), cost=np.zeros(3))))
+
+
 def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
     monkeypatch.setattr(replay, "_BATCH", 64)
     template, peaks = list(iter_items(batch_of(101))), []

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from verdict.decide.log.log import Thresholds
 from verdict.decide.policy import Decision, Forced, Policy
 from verdict.decide.questions import Clarification
 from verdict.stats.scores import top_class
@@ -104,7 +103,7 @@ def iter_items(batch: DecidedBatch) -> Iterator[dict[str, Any]]:
             "human_answer": final if decision is Decision.HUMAN else None,
             "final_answer": final,
             "true_answer": None if batch.y_true is None else classes[batch.y_true[row]],
-            "thresholds": Thresholds(**{**thresholds, "batch": foreign[row]}),
+            "thresholds": {**thresholds, "batch": foreign[row]},
             "classes": classes,
             **shared,
         }
