@@ -97,6 +97,13 @@ def test_small_logits_are_accepted_where_they_are_meant(tmp_path):
     assert len(read_file(path, NAMES, allow_small=True).logits) == N
 
 
+@pytest.mark.parametrize("own", [[[5.0, 0.0], [-4.0, 1.0]], [[0.5, 0.0], [1.0, 1.0]]])
+def test_logits_with_a_0_or_1_among_rows_that_sum_to_1_are_logits(tmp_path, own):
+    logits = np.tile([*own, [0.3, 0.7]], (N, 1))[:N]
+    path = save(tmp_path / "a.npz", logits=logits, labels=Y_TRUE % 2)
+    assert np.array_equal(read_file(path, NAMES[:2], allow_small=True).logits, logits)
+
+
 def test_the_rows_of_a_binary_model_pass(tmp_path):
     logits = np.column_stack([np.zeros(N), LOGITS[:, 1] / 20])
     path = save(tmp_path / "a.npz", logits=logits, labels=(LOGITS[:, 1] > 0).astype(int))

@@ -132,7 +132,6 @@ FAULTS = {
     "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
     "too large": ({"logits": [0.1, 1e9]}, r"logits beyond 10000.*new.jsonl, line 4"),
     "words": ({"logits": [0.1, "much"]}, r"line 4, column 'logit_contradiction': 'much' is not a number"),
-    "probabilities": ({"logits": [0.3, 0.7]}, r"call them prob_<class> \(1 of 1 rows, the first is new.jsonl, line 4"),
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
     "date": ({"date": "gestern"}, r"line 4, column 'date': 'gestern' is no date such as 2026-03-31"),
@@ -149,6 +148,36 @@ def test_a_case_that_cannot_be_decided_stops_the_run_after_those_before_it(repor
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 3
     run(stored, rows, tmp_path / "out.jsonl")
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 520])
+def test_logits_that_all_look_like_probabilities_are_refused_before_the_first_decision(report, tmp_path, n):
+    log, stored = report
+    rows, out = [row | {"logits": [0.31, 0.69]} for row in given(log)[:n]], tmp_path / "out.jsonl"
+    with pytest.raises(
+        ValueError, match=r"new.jsonl, line 1: .*call them prob_<class>.*; set data.answers.allow_small"
+    ):
+        run(stored, rows, out)
+    assert out.read_bytes() == b""
+    counts = run(replace(stored, how=stored.how.model_copy(update={"allow_small": True})), rows, out)
+    assert sum(counts[name] for name in ("auto", "clarify", "human")) == n
+
+
+def test_a_few_logits_that_sum_to_1_by_chance_are_decided_as_logits(report, tmp_path):
+    log, stored = report
+    rows, out, slow = given(log)[:512], tmp_path / "out.jsonl", tmp_path / "slow.jsonl"
+    alike = {"logits": [0.31, 0.69]}
+    rows[:7], rows[505:] = ([row | alike for row in some] for some in (rows[:7], rows[505:]))
+    run(stored, rows, out)
+    whole = out.read_bytes()
+    assert len(whole.splitlines()) == 512 and next(read_log(out)).logits == alike["logits"]
+    # The last of a chunk is judged with those of it that a killed run has decided.
+    out.write_bytes(b"".join(whole.splitlines(keepends=True)[:511]))
+    run(stored, rows, out)
+    assert out.read_bytes() == whole
+    one_by_one = ([(k, json.dumps(rows[k]).encode())] for k in (9, 0))
+    decide_stream(stored, one_by_one, "in", slow)
+    assert len(slow.read_bytes().splitlines()) == 2
 
 
 def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):

@@ -44,7 +44,7 @@ TOTAL = ("n_samples", "n", "k")
 # Words of sentences' classes; of 0 and 1 people mean the opposite of each other.
 WORDS = {"yes": 0, "true": 0, "entailed": 0, "no": 1, "false": 1, "contradicted": 1}
 MAX_LOGIT = 1e4
-PROBS_AS_LOGITS = "logits strictly between 0 and 1 that sum to 1 are probabilities; call them prob_<class>"
+PROBS_AS_LOGITS = "logits within [0, 1] that sum to 1 are probabilities; call them prob_<class>"
 SMALLEST = 1e-12
 # A bare answer that is right no more often than chance is still the model's answer.
 LEAST_WORTH = 1e-3
@@ -217,9 +217,10 @@ def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
     refuse_rows(bad, place, cause, [name for name in form.columns if name])
 
 
-def look_like_probs(values: np.ndarray) -> np.ndarray:
-    """Which rows (n,) of logits lie strictly between 0 and 1 and sum to 1 within 1e-6."""
-    return ((values > 0) & (values < 1)).all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= 1e-6)
+def look_like_probs(values: np.ndarray) -> bool:
+    """Whether all rows of logits (n, K) lie within [0, 1] and sum to 1 within 1e-6, and not all values are 0 or 1."""
+    is_unit = ((values >= 0) & (values <= 1)).all() and (np.abs(values.sum(axis=1) - 1) <= 1e-6).all()
+    return bool(is_unit and (values % 1 > 0).any())
 
 
 def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:

@@ -14,13 +14,15 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from verdict.base.refusals import listed, shown
-from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, find_form, look_like_probs, refuse_rows, said
+from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, Form, find_form, look_like_probs, said
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.signals import OF_ONE_ANSWER
 
 ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
+# Logits of fewer cases may sum to 1 by chance.
+_ENOUGH = 8
 NO_DATE = "is no date such as 2026-03-31"
 OBJECT = TypeAdapter(dict[str, Any])
 Lines = list[tuple[int, bytes]]
@@ -156,11 +158,21 @@ def is_date(text: str | None) -> bool:
     return False
 
 
-def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
+def logits_of_cases(rows: Rows, stored: Stored, *, is_first: bool = False) -> tuple[np.ndarray, ValueError | None]:
     """Logits (k, K) of the rows up to the first with an answer that cannot be read, and the error of that one.
 
-    Answers may have any form that `answers` reads.
+    Answers may have any form that `answers` reads. Logits that all look like probabilities are refused together, where
+    there are at least 8 or, `is_first`, nothing came before them.
     """
+    logits, fault = _readable(rows, stored)
+    is_judged = not stored.how.allow_small and (len(logits) >= _ENOUGH or (is_first and len(logits) > 0))
+    if is_judged and _form(rows[0], stored).kind == LOGITS and look_like_probs(logits):
+        what = f"{rows[0]['place']}: {PROBS_AS_LOGITS} (so are all {len(logits)} cases that were read with it)"
+        return logits[:0], ValueError(f"{what}; set data.answers.allow_small if they are logits")
+    return logits, fault
+
+
+def _readable(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None]:
     with contextlib.suppress(ValueError):
         return _logits(rows, stored), None
     logits, place = [np.empty((0, len(stored.head.classes)))], ""
@@ -173,15 +185,16 @@ def logits_of_cases(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError 
     return np.concatenate(logits), None
 
 
-def _logits(rows: Rows, stored: Stored) -> np.ndarray:
+def _form(row: dict[str, Any], stored: Stored) -> Form:
     kind = "" if stored.how.form == "auto" else stored.how.form
-    form = find_form(list(rows[0]["given"]), stored.head.classes, kind=kind, smallest=stored.how.smallest_prob)
+    return find_form(list(row["given"]), stored.head.classes, kind=kind, smallest=stored.how.smallest_prob)
+
+
+def _logits(rows: Rows, stored: Stored) -> np.ndarray:
+    form = _form(rows[0], stored)
     columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
     is_bare = form.kind == ANSWER
     if is_bare and stored.worth is None:
         raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
-    places = [row["place"] for row in rows]
-    logits = said(form, columns, places.__getitem__).logits
-    if form.kind == LOGITS:
-        refuse_rows(look_like_probs(logits), places.__getitem__, PROBS_AS_LOGITS)
+    logits = said(form, columns, lambda row: rows[row]["place"]).logits
     return logits * stored.worth if is_bare else logits

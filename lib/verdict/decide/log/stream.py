@@ -63,9 +63,9 @@ def decide_stream(
             if n_old == len(lines):
                 continue
             rows, fault = read_cases(answered(lines), stored, name)
-            if rows := rows[n_old:]:
-                logits, unread = logits_of_cases(rows, stored)
-                rows, fault = rows[: len(logits)], unread or fault
+            if rows:
+                logits, unread = logits_of_cases(rows, stored, is_first=lines is first)
+                rows, logits, fault = rows[n_old : len(logits)], logits[n_old:], unread or fault
             if rows:
                 counts.update(_append(file, _decided(stored, rows, logits, test)))
                 counts["without the model's name"] += sum(not row["is_named"] for row in rows)
