@@ -206,6 +206,23 @@ def test_another_sentence_is_noticed_where_ids_are_made_of_it_and_a_missing_line
     assert main(["replay", "--profile", "mine", "--log", str(copy)]) == 0
 
 
+def test_made_ids_are_known_over_all_batches_and_pairs_without_a_sentence_or_with_named_ids_are_left_out(
+    log, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(replay, "_BATCH", 4)
+    images, said = [f"image-{i}" for i in range(9)], [f"{i} squares" for i in range(8)] + [None]
+    made = [make_pair_id(image, sentence or "") for image, sentence in zip(images, said, strict=True)]
+    own = {"pair_id": ["0" * 16, *made[1:7], "my pair", "1" * 16], "image_id": images, "hypothesis": said}
+    write_log(log, iter_items(batch_of(9, **own)))
+    assert [(one.line, one.field) for one in replay_log(log).first] == [(1, "hypothesis")]
+    assert "an id of one's own among made ones cannot be told from an edited sentence" in replay_log(log).text
+    # Line 5 is edited, and no other of its batch has a made id.
+    write_log(log, iter_items(batch_of(9, **own | {"pair_id": [*made[:5], "a", "b", "c", "1" * 16]})))
+    assert replay_log(log).is_identical
+    rewrite(log, 5, hypothesis="another")
+    assert [(one.line, one.field) for one in replay_log(log).first] == [(5, "hypothesis")]
+
+
 def test_many_differences_are_counted_and_the_first_shown(log):
     log.write_bytes(re.sub(rb'"score":[^,]+', b'"score":0.123', log.read_bytes()))
     found = replay_log(log)

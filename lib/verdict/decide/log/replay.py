@@ -2,8 +2,9 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ TOLERANCE = 1e-9
 _BATCH = 1024
 _KEPT = 20
 _MADE_ID = re.compile("[0-9a-f]{16}")
+_OF_THIS_ID = "the sentence of this id (an id of one's own among made ones cannot be told from an edited sentence)"
 
 
 @dataclass(frozen=True)
@@ -62,29 +64,46 @@ class Replay:
         return "\n".join(lines)
 
 
+@dataclass
+class _Seen:
+    """What is known only of a whole log. `lines`: the line of each pair; `costs`: first line, pair and number of the
+    items of each cost, by decision, truth and answer; `ids`: how many ids of a sentence are made of it, or are not;
+    `others`: the first of those that are not.
+    """
+
+    lines: dict[str, int] = field(default_factory=dict)
+    run: tuple[str, str, str] | None = None
+    costs: dict[Any, dict[float | None, list[Any]]] = field(default_factory=dict)
+    ids: Counter[bool] = field(default_factory=Counter)
+    others: list[Difference] = field(default_factory=list)
+
+
 def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
     Probabilities and scores are recomputed, and signals and sets from the recomputed probabilities; numbers may differ
     from the logged ones by 1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike
-    where decision, truth and answer are. Where the id of some item follows from its image and sentence, all must. The
-    file must have the hash that was recorded of it, where one is given. ValueError for an empty log.
+    where decision, truth and answer are. Where the id of some item follows from its image and sentence, all of 16
+    hexadecimal digits of items with a sentence must. The file must have the hash that was recorded of it, where one is
+    given. ValueError for an empty log.
     """
     digest = sha256_file(path)
     first = [] if sha256 in ("", digest) else [Difference(0, "?", "SHA-256 of the file", digest, sha256)]
     n_items, n_differences = 0, len(first)
-    known: dict[Any, Any] = {}
-    costs: dict[Any, dict[float | None, list[Any]]] = {}
+    seen = _Seen()
     lines = enumerate(read_log(path), start=1)
     while batch := list(islice(lines, _BATCH)):
         n_items += len(batch)
-        for difference in (*_line_differences(batch, known, costs), *_item_differences(batch)):
+        for difference in (*_line_differences(batch, seen), *_item_differences(batch)):
             n_differences += 1
             if len(first) < _KEPT:
                 first.append(difference)
     if n_items == 0:
         raise ValueError(f"{path} is empty: there is nothing to replay")
-    for by_cost in costs.values():
+    if seen.ids[True]:
+        n_differences += seen.ids[False]
+        first += seen.others
+    for by_cost in seen.costs.values():
         usual = max(by_cost, key=lambda cost: by_cost[cost][2])
         for cost, (number, pair_id, n) in by_cost.items():
             if cost != usual:
@@ -93,27 +112,24 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     return Replay(n_items, n_differences, sorted(first, key=lambda difference: difference.line)[:_KEPT], digest)
 
 
-def _line_differences(
-    batch: list[tuple[int, Item | str]], known: dict[Any, Any], costs: dict[Any, dict[float | None, list[Any]]]
-) -> Iterator[Difference]:
-    """What is wrong with the lines themselves: unreadable, repeated, of another run, or with another sentence's id.
-
-    `known` gets line by pair, and the run; `costs`: first line, pair and number of the items of each cost, by decision,
-    truth and answer.
-    """
-    items = [(number, item) for number, item in batch if isinstance(item, Item)]
-    yield from (Difference(number, "?", "item", "unreadable", item) for number, item in batch if isinstance(item, str))
-    is_made = [make_pair_id(item.image_id, item.hypothesis or "") == item.pair_id for _, item in items]
-    has_made = any(is_made)
-    for (number, item), is_own in zip(items, is_made, strict=True):
-        if known.setdefault(item.pair_id, number) != number:
+def _line_differences(batch: list[tuple[int, Item | str]], seen: _Seen) -> Iterator[Difference]:
+    """What is wrong with the lines themselves: unreadable, repeated, or of another run; `seen` gets the rest."""
+    for number, item in batch:
+        if isinstance(item, str):
+            yield Difference(number, "?", "item", "unreadable", item)
+            continue
+        if seen.lines.setdefault(item.pair_id, number) != number:
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
         names = (item.model_hash, item.params_hash, item.run_id)
-        if (run := known.setdefault((), names)) != names:
-            yield Difference(number, item.pair_id, "run", str(names), str(run))
-        if has_made and not is_own and _MADE_ID.fullmatch(item.pair_id):
-            yield Difference(number, item.pair_id, "hypothesis", str(item.hypothesis), "the sentence of this id")
-        by_cost = costs.setdefault((item.decision, item.true_answer, item.final_answer), {})
+        seen.run = seen.run or names
+        if seen.run != names:
+            yield Difference(number, item.pair_id, "run", str(names), str(seen.run))
+        if item.hypothesis is not None and _MADE_ID.fullmatch(item.pair_id):
+            is_made = make_pair_id(item.image_id, item.hypothesis) == item.pair_id
+            seen.ids[is_made] += 1
+            if not is_made and len(seen.others) < _KEPT:
+                seen.others.append(Difference(number, item.pair_id, "hypothesis", item.hypothesis, _OF_THIS_ID))
+        by_cost = seen.costs.setdefault((item.decision, item.true_answer, item.final_answer), {})
         by_cost.setdefault(item.cost, [number, item.pair_id, 0])[2] += 1
 
 
@@ -122,7 +138,7 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
     readable = [(number, item) for number, item in batch if isinstance(item, Item)]
     for _, group in groupby(readable, key=lambda line: _decided_by(line[1])):
         lines = list(group)
-        for field, logged, expected in _recomputed([item for _, item in lines]):
+        for name, logged, expected in _recomputed([item for _, item in lines]):
             if isinstance(logged, np.ndarray):
                 # A NaN is close to nothing.
                 is_same = np.isclose(logged, expected, rtol=0, atol=TOLERANCE).reshape(len(lines), -1).all(axis=1)
@@ -130,7 +146,7 @@ def _item_differences(batch: list[tuple[int, Item | str]]) -> Iterator[Differenc
                 is_same = np.array([value == wanted for value, wanted in zip(logged, expected, strict=True)])
             for row in np.flatnonzero(~is_same):
                 number, item = lines[row]
-                yield Difference(number, item.pair_id, field, str(logged[row]), str(expected[row]))
+                yield Difference(number, item.pair_id, name, str(logged[row]), str(expected[row]))
 
 
 def _decided_by(item: Item) -> tuple[Any, ...]:
