@@ -204,6 +204,8 @@ def test_another_sentence_is_noticed_where_ids_are_made_of_it_and_a_missing_line
     assert main(["replay", "--profile", "mine", "--log", str(log)]) == 0
     write_log(copy, iter_items(batch_of(97, **{name: ids[name][:97] for name in ids}, split=["new"] * 97, run_id="r1")))
     assert main(["replay", "--profile", "mine", "--log", str(copy)]) == 0
+    home.unlink()
+    assert main(["replay", "--profile", "mine", "--log", str(log)]) == 0
 
 
 def test_made_ids_are_known_over_all_batches_and_pairs_without_a_sentence_or_with_named_ids_are_left_out(

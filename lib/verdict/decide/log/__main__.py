@@ -19,10 +19,12 @@ TABLES = (".csv", ".tsv", ".parquet")
 
 def _recorded(log: Path, own: Path) -> str:
     """The hash of a log, or of the log `own` that it is a copy of, in the record of the stage that wrote it, or ""."""
-    heads = [next(read_log(path), "") for path in (log, own) if path.is_file()]
-    is_copy = len({isinstance(head, Item) and (head.run_id, head.split) for head in heads}) == 1
-    written = next((path for path in (log, *[own] * is_copy) if path.with_name("run.json").is_file()), None)
-    outputs = {} if written is None else read_json(written.with_name("run.json"))["outputs"]
+    written, heads = log, [next(read_log(path), "") for path in (log, own) if path.is_file()]
+    runs = [(head.run_id, head.split) for head in heads if isinstance(head, Item)]
+    if not log.with_name("run.json").is_file() and len(runs) == 2 and runs[0] == runs[1]:
+        written = own
+    record = written.with_name("run.json")
+    outputs = read_json(record)["outputs"] if record.is_file() else {}
     return next((sha256 for name, sha256 in outputs.items() if name.endswith(f"/{written.name}")), "")
 
 
