@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections import Counter
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import class_names
-from verdict.decide.calibrated import Calibrated
+from verdict.decide.calibrated import Calibrated, usual_consistency
 from verdict.decide.log import __main__ as command, new_pairs
 from verdict.decide.log.cases import logits_of_cases, read_cases
 from verdict.decide.log.new_pairs import read_pairs
@@ -143,17 +145,17 @@ def examined(pairs):
     return tables | {VIEWS: views, QUESTIONS: asked, DISTANCES: ids.assign(distance=z / 10)}
 
 
-def test_what_the_models_say_stands_in_the_line_of_its_pair(folder, monkeypatch):
+def test_what_the_models_say_stands_in_the_line_of_its_pair(folder):
     """Worked out by hand at temperature 2: p is the probability of the kept answer, by the kept seed and the other."""
     pairs, _ = read_pairs(table_of(folder, ROWS), folder, {}, progress=print)
     # On calib one pair is known to answer yes to its question with probability 1/8.
     calib = pd.DataFrame({"pair_id": ["c"], "logit_0": 0.0, "logit_1": 1.0})
     asked = calib.assign(logit_1=2 * math.log(7), expected_if_entailment=0.0, expected_if_contradiction=1.0)
     stage = SimpleNamespace(classes=class_names(), predictions=lambda *s, **k: calib, answers=lambda *s: asked)
-    monkeypatch.setattr(new_pairs, "load_selection", lambda stage: SimpleNamespace(trial="mine"))
     head = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names())
     by_line, calibrated = pairs.set_index("line"), Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
-    lines = new_pairs.answered(stage, calibrated, head, by_line, examined(pairs))
+    usual = usual_consistency(stage, "mine", calibrated)
+    lines = new_pairs.answered(calibrated, head, by_line, examined(pairs), usual=usual)
     cases = [(number, json.loads(line)) for number, line in lines]
     assert [number for number, _ in cases] == [2, 3, 4]
     for k, (_, case) in enumerate(cases):
@@ -163,6 +165,39 @@ def test_what_the_models_say_stands_in_the_line_of_its_pair(folder, monkeypatch)
         assert case["logits"] == [0, k + 1] and case["distance"] == (k + 1) / 10
         assert case["ensemble_stability"] == pytest.approx(1 - 2 * (p - other) / 2) and case["view_stability"] == 1
         assert case["consistency"] == pytest.approx([1 - p, 0.125, 0.125][k])
+
+
+def test_pairs_are_asked_about_a_part_at_a_time_and_each_once_and_what_calib_says_is_read_once(folder, monkeypatch):
+    head, asked, read, told = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names()), [], [], []
+
+    class Asked:
+        def ask(self, pairs):
+            asked.append(pairs["pair_id"].tolist())
+            return examined(pairs)
+
+    def decide(stored, chunks, name, out, *, answered, progress):
+        told.extend(line for lines in chunks for line in answered(lines))
+        return Counter()
+
+    replaced = {
+        **{"ROWS": 2, "decide_stream": decide, "_examiner": lambda *given: Asked(), "open_stage": lambda *names: None},
+        **{"choose_backend": lambda name: None, "device_lease": lambda name: nullcontext()},
+        **{"load_selection": lambda stage: read.append("kept") or SimpleNamespace(trial="mine")},
+        "usual_consistency": lambda *given: read.append("calib") or 0.125,
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(new_pairs, name, value)
+    monkeypatch.setattr(new_pairs.of_report, "load_stored", lambda profile: SimpleNamespace(head=head))
+    monkeypatch.setattr(new_pairs.of_report, "refuse_damaged", lambda *given: None)
+    kept = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
+    monkeypatch.setattr(new_pairs.Calibrated, "load", lambda stage: kept)
+    table = table_of(folder, [*ROWS, "b,three red ones,g1,", "b,a seven,g1,"])
+    pairs, _ = read_pairs(table, folder, {}, progress=print)
+    new_pairs.decide_pairs("smoke", table, folder, folder / "out.jsonl", progress=print)
+    ids = pairs["pair_id"].tolist()
+    assert asked == [ids[:2], ids[2:4], ids[4:]] and read == ["kept", "calib"]
+    assert [(number, json.loads(line)["pair_id"]) for number, line in told] == list(zip(range(2, 7), ids, strict=True))
+    assert [json.loads(line)["consistency"] for _, line in told][1::2] == [0.125, 0.125]
 
 
 @pytest.mark.parametrize("wrong", [["--in", "new.csv"], ["--out", "out.jsonl"], []])

@@ -5,7 +5,7 @@ The policy's page and decisions on new cases use the same functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,21 +81,30 @@ def logits_of_views(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
     return np.stack([logits_of(part.loc[table["pair_id"]]) for part in by_view.values()])
 
 
-def pair_consistency(stage: Stage, asked: pd.DataFrame, table: pd.DataFrame, calibrated: Calibrated) -> np.ndarray:
-    """Consistency of the answers to questions with each pair of a table of one trial, (n,) in [0, 1]; for a pair
-    without a question the mean of those of the calibration split that have one.
+def usual_consistency(stage: Stage, trial: str, calibrated: Calibrated) -> float:
+    """Mean consistency of the calibration split's pairs that have a question."""
+    calib = stage.predictions(Split.CALIB, trial=trial, seed=calibrated.seed)
+    return float(
+        np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, calibrated, stage.classes))
+    )
+
+
+def pair_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, calibrated: Calibrated, classes: Sequence[str], *, usual: float
+) -> np.ndarray:
+    """Consistency of the answers to questions with each pair of a table of one trial, (n,) in [0, 1]; `usual` for a
+    pair without a question.
     """
+    consistency = _known_consistency(asked, table, calibrated, classes)
+    return np.where(np.isnan(consistency), usual, consistency)
 
-    def known(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
-        return known_signals.consistency_by_pair(
-            softmax(logits_of(asked) / calibrated.temperature)[:, Label.ENTAILMENT],
-            asked[expected_columns(stage.classes)].to_numpy(dtype=float),
-            pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),
-            answers_of(table),
-        )
 
-    consistency = known(asked, table)
-    if not (lacks := np.isnan(consistency)).any():
-        return consistency
-    calib = stage.predictions(Split.CALIB, trial=str(table["trial"].iloc[0]), seed=calibrated.seed)
-    return np.where(lacks, np.nanmean(known(stage.answers(QUESTIONS, Split.CALIB), calib)), consistency)
+def _known_consistency(
+    asked: pd.DataFrame, table: pd.DataFrame, calibrated: Calibrated, classes: Sequence[str]
+) -> np.ndarray:
+    return known_signals.consistency_by_pair(
+        softmax(logits_of(asked) / calibrated.temperature)[:, Label.ENTAILMENT],
+        asked[expected_columns(classes)].to_numpy(dtype=float),
+        pd.Index(table["pair_id"]).get_indexer(asked["pair_id"]),
+        answers_of(table),
+    )

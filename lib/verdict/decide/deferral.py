@@ -18,7 +18,7 @@ from verdict.base.artifacts import content_hash
 from verdict.base.labels import Split, in_words
 from verdict.base.params import ForeignParams, PolicyParams
 from verdict.decide import signals as known_signals
-from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
+from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
 from verdict.decide.guarantee import Kept
 from verdict.decide.log.explain import explain_item
@@ -148,13 +148,16 @@ def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) ->
     tables = {seed: stage.predictions(split, trial=kept.trial, seed=seed) for seed in calibrated.temperatures}
     limits, own, views = stage.params.policy.foreign, tables[kept.seed], stage.answers(VIEWS, split)
     known = None if limits is None or own.empty else strangeness(stage, split, own, calibrated)
-    asked = stage.answers(QUESTIONS, split)
+    asked, consistency = stage.answers(QUESTIONS, split), None
+    if asked is not None and len(asked):
+        usual = usual_consistency(stage, kept.trial, calibrated)
+        consistency = pair_consistency(asked, own, calibrated, stage.classes, usual=usual)
     return read_evidence(
         tables,
         calibrated,
         critical_floor=stage.params.policy.critical_floor,
         view_logits=None if views is None else logits_of_views(views, own),
-        consistency=pair_consistency(stage, asked, own, calibrated) if asked is not None and len(asked) else None,
+        consistency=consistency,
         limits=limits,
         foreign=known and known.pairs,
         batch=known and known.batch,

@@ -1,6 +1,7 @@
 """New pairs, a table and its pictures, as cases with the answers of the report's models."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
@@ -18,7 +19,7 @@ from verdict.base.labels import Split
 from verdict.base.params import Params, load_params
 from verdict.base.refusals import shown
 from verdict.data.own import csv_folder
-from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency
+from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.log import stored as of_report
 from verdict.decide.log.cases import NO_DATE, ROWS, Lines, is_date
 from verdict.decide.log.log import Item
@@ -30,7 +31,7 @@ from verdict.model.selection import load_selection
 from verdict.model.transcript import said_of
 from verdict.workflow import stages
 from verdict.workflow.run import device_lease
-from verdict.workflow.stage import Stage, open_stage
+from verdict.workflow.stage import open_stage
 from verdict.workflow.start import choose_backend
 
 Progress = Callable[[str], None]
@@ -62,13 +63,16 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
     choose_backend(params.model.backend)
     with device_lease(params.execution.device):
         stage, by_line = open_stage(POLICY, profile), pairs.assign(split=SPLIT).set_index("line")
-        calibrated = Calibrated.load(stage)
+        calibrated, usual = Calibrated.load(stage), math.nan
+        if stored.head.consistency is not None:
+            usual = usual_consistency(stage, load_selection(stage).trial, calibrated)
         # Loaded when they are first asked.
         models = cache(partial(_examiner, params, profile, calibrated, files))
 
         def complete(lines: Lines) -> Lines:
             chunk = by_line.loc[[number for number, _ in lines]]
-            return answered(stage, calibrated, stored.head, chunk, models().ask(chunk.reset_index(drop=True)))
+            answers = models().ask(chunk.reset_index(drop=True))
+            return answered(calibrated, stored.head, chunk, answers, usual=usual)
 
         named = _chunks(_as_lines(by_line[["pair_id"]], {}))
         return decide_stream(stored, named, str(table), out, answered=complete, progress=progress)
@@ -129,15 +133,16 @@ def read_pairs(
     return dataset.pairs, files
 
 
-def answered(stage: Stage, calibrated: Calibrated, head: Item, pairs: pd.DataFrame, answers: Answers) -> Lines:
-    """Pairs by line as whole cases, with what the models of the kept trial say of them (see `Examiner.ask`)."""
+def answered(calibrated: Calibrated, head: Item, pairs: pd.DataFrame, answers: Answers, *, usual: float) -> Lines:
+    """Pairs by line as whole cases, with what the models of the kept trial say of them (see `Examiner.ask`), and the
+    `usual` consistency of those without a question.
+    """
     table = answers[calibrated.seed]
     tables = {seed: answers[seed] for seed in calibrated.temperatures}
     _, _, signals = calibrated.signals(tables, logits_of_views(answers[stages.VIEWS], table))
     given: dict[str, Any] = {name: signal for name, signal in signals.items() if name not in OF_ONE_ANSWER}
     if head.consistency is not None:
-        of_trial = table.assign(trial=load_selection(stage).trial)
-        given["consistency"] = pair_consistency(stage, answers[stages.QUESTIONS], of_trial, calibrated)
+        given["consistency"] = pair_consistency(answers[stages.QUESTIONS], table, calibrated, head.classes, usual=usual)
     given["distance"] = answers[stages.DISTANCES]["distance"].to_numpy()
     return _as_lines(pairs, {"model": head.model_hash, "logits": logits_of(table).tolist(), **given})
 
