@@ -54,15 +54,16 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     )
     counts, is_bare = saved.arrays.pop(HUMAN, None), saved.form.kind == ANSWER
     read = recorded.of_saved(saved)
-    facts = _facts(read, saved, table)
+    found = find_columns(table, COLUMNS, ())
+    facts = _facts(read, saved, found)
     if unread := sorted(set(params.columns) & set(facts["ignored"].split(", "))):
         known = [name for names in COLUMNS.values() for name in names]
         what = f"data.answers.columns names {unread}, which nothing here reads{nearest(unread[0], known)}"
         raise ValueError(f"{path}: {what}; what the model said is read from {saved.form.names}")
     if facts.get("n_undecided") == facts["rows"]:
         raise ValueError(f"{path}: no row says anything of {listed(list(classes))}, in {saved.form.names}")
-    called = {ours: params.columns.get(name, name) for ours, name in find_columns(table, COLUMNS, ()).items()}
-    rows = _rows(table, read.y_true, counts, classes, called)
+    called = {ours: params.columns.get(name, name) for ours, name in found.items()}
+    rows = _identified(_rows(table, read.y_true, counts, classes, found), path, called)
     if params.model.hub and "hypothesis" not in rows:
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
@@ -79,7 +80,7 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     features = None
     if params.features:
         features = recorded.read_features(paths.needed(params.features, "data.answers.features"), pairs)
-    facts |= _facts(read, saved, table) | left_out
+    facts |= _facts(read, saved, found) | left_out
     if n_others := len(rows) - sum(map(len, parts)):
         facts["left_out_models"] = n_others
     if params.images:
@@ -92,10 +93,12 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
 
 
 def _rows(
-    table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str], called: Mapping[str, str]
+    table: Table, y_true: np.ndarray, counts: np.ndarray | None, classes: Sequence[str], found: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The table's rows by our names, with line, place, label and, where somebody was asked, votes_<class>."""
-    columns = {ours: table.column(name) for ours, name in find_columns(table, COLUMNS, ()).items()}
+    """The table's rows by our names, with line, place, label and, where somebody was asked, votes_<class>; `found`: the
+    table's names by ours.
+    """
+    columns = {ours: table.column(name) for ours, name in found.items()}
     rows = pd.DataFrame(columns, index=range(len(table.lines)), dtype="str")
     rows = rows.assign(line=table.lines, place=[table.place(k) for k in rows.index])
     rows["label"] = np.array(list(classes), dtype=object)[y_true]
@@ -107,7 +110,7 @@ def _rows(
         with naming(table.path):
             counts[asked] = recorded.check_counts(counts[asked], y_true[asked], len(classes), places.__getitem__)
         rows = pd.concat([rows, pd.DataFrame(counts, rows.index, vote_columns(classes))], axis=1)
-    return _identified(rows, table.path, called)
+    return rows
 
 
 def _predicted(part: pd.DataFrame, pairs: pd.DataFrame, read: Recorded, k: int, is_bare: bool) -> pd.DataFrame:
@@ -270,10 +273,10 @@ def _later(rows: pd.DataFrame, params: AnswersParams, path: Path) -> pd.Series:
     return later
 
 
-def _facts(read: Recorded, saved: Saved, table: Table) -> dict[str, str | int | float]:
+def _facts(read: Recorded, saved: Saved, found: Mapping[str, str]) -> dict[str, str | int | float]:
     columns, sd = saved.form.names, saved.said.sd
     facts = read.facts | {"columns": ", ".join(columns[:5]) + (f" … {len(columns)}" if len(columns) > 5 else "")}
-    used = {*columns, *find_columns(table, COLUMNS, ()).values()}
+    used = {*columns, *found.values()}
     ignored = [name for name in str(facts["ignored"]).split(", ") if name not in used]
     facts["ignored"] = ", ".join(ignored) or "nothing"
     return facts if sd is None else facts | {"sampling_sd": float(sd.mean())}
