@@ -29,7 +29,7 @@ from verdict.stats.uncertainty import Resampler
 
 
 def fit_temperature(logits, y_true):
-    return 1, Temperature.fit(logits, y_true).transform
+    return Temperature.fit(logits, y_true)
 
 
 METHODS = [fit_temperature, fit_vector_scaling, fit_platt, fit_isotonic]
@@ -223,27 +223,27 @@ def test_vector_scaling_undoes_a_shift_that_temperature_cannot():
     logits, y_true = over_confident(2003, 3, 8)
     shifted = logits * [1.0, 2.0, 0.5] + [0.0, 3.0, -2.0]
     one, several = Temperature.fit(shifted, y_true), fit_vector_scaling(shifted, y_true)
-    found = nll(several[1](shifted), y_true)
+    found = nll(several.transform(shifted), y_true)
     assert found < one.nll_after - 0.05
     assert found == pytest.approx(nll_of_logits(logits / 2.5, y_true), abs=0.01)
     # What one more of a class's logit does for it, compared with the next class.
-    odds = np.log(several[1](np.vstack([np.zeros(3), np.eye(3)])))
+    odds = np.log(several.transform(np.vstack([np.zeros(3), np.eye(3)])))
     odds = odds - np.roll(odds, -1, axis=1)
     assert (np.diag(odds[1:]) - odds[0]) * [1.0, 2.0, 0.5] == pytest.approx(np.full(3, 0.4), abs=0.06)
     separable = fit_vector_scaling(logits, logits.argmax(axis=1))
-    assert np.isfinite(separable[1](logits)).all()
+    assert np.isfinite(separable.transform(logits)).all()
 
 
 def test_platt_matches_scikit_learn_for_two_classes():
     logits, y_true = over_confident(1009, 2, 9)
     score = logits[:, 1:] - logits[:, :1]
     theirs = scikit_learn(score, y_true, "sigmoid").predict_proba(score)
-    assert fit_platt(logits, y_true)[1](logits) == pytest.approx(theirs, abs=1e-4)
+    assert fit_platt(logits, y_true).transform(logits) == pytest.approx(theirs, abs=1e-4)
 
 
 def test_isotonic_is_monotone():
     logits, y_true = over_confident(1009, 2, 10)
-    probs = fit_isotonic(logits, y_true)[1](logits)
+    probs = fit_isotonic(logits, y_true).transform(logits)
     assert (np.diff(probs[np.argsort(softmax(logits)[:, 1]), 1]) >= -1e-12).all()
 
 
@@ -251,7 +251,7 @@ def test_isotonic_is_monotone():
 def test_every_method_lowers_the_error_of_new_rows(method):
     logits, y_true = over_confident(2003, 3, 13)
     new_logits, new_true = over_confident(2003, 3, 14)
-    probs = method(logits, y_true)[1](new_logits)
+    probs = method(logits, y_true).transform(new_logits)
     assert probs.sum(axis=1) == pytest.approx(np.ones(2003))
     assert ece(probs, new_true) < 0.5 * ece(softmax(new_logits), new_true)
 

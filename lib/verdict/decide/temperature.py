@@ -108,11 +108,15 @@ def temperature_replicates(logits: ArrayLike, y_true: ArrayLike, resampler: Resa
     return np.where(coarse_slopes.any(axis=1), temperatures, 1.0)
 
 
-# Number of parameters, and calibrated probabilities (n, n_classes) of logits.
-Reference = tuple[int, Callable[[ArrayLike], np.ndarray]]
+@dataclass(frozen=True)
+class Calibrator:
+    """A fitted calibrator: its number of parameters, and the calibrated probabilities (n, n_classes) of logits."""
+
+    n_parameters: int
+    transform: Callable[[ArrayLike], np.ndarray]
 
 
-def fit_vector_scaling(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+def fit_vector_scaling(logits: ArrayLike, y_true: ArrayLike) -> Calibrator:
     """A scale and a shift for each class, p = softmax(scale * logits + shift), by L-BFGS on the NLL from the fitted
     temperature on, which it therefore never does worse than. Guo et al. (2017), section 4.2.
     """
@@ -139,10 +143,10 @@ def fit_vector_scaling(logits: ArrayLike, y_true: ArrayLike) -> Reference:
     found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
     best = found.x if found.fun <= loss(start)[0] else start
     scale, shift = best[:n_classes] / unit, best[n_classes:] - best[n_classes:].mean()
-    return 2 * n_classes, lambda new: softmax(np.asarray(new, dtype=np.float64) * scale + shift)
+    return Calibrator(2 * n_classes, lambda new: softmax(np.asarray(new, dtype=np.float64) * scale + shift))
 
 
-def fit_platt(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+def fit_platt(logits: ArrayLike, y_true: ArrayLike) -> Calibrator:
     """A sigmoid of each class's log odds, one class against the rest, rows scaled to sum to 1, by maximum likelihood.
 
     Platt (1999), Probabilistic outputs for support vector machines, section 2.1, with the targets of section 2.2.
@@ -155,10 +159,10 @@ def fit_platt(logits: ArrayLike, y_true: ArrayLike) -> Reference:
         margin = _log_odds(np.asarray(new, dtype=np.float64)) * slope + shift
         return _normalised(np.exp(-np.logaddexp(0, -margin)))
 
-    return 2 * logits.shape[1], transform
+    return Calibrator(2 * logits.shape[1], transform)
 
 
-def fit_isotonic(logits: ArrayLike, y_true: ArrayLike) -> Reference:
+def fit_isotonic(logits: ArrayLike, y_true: ArrayLike) -> Calibrator:
     """A monotone step function of each class's probability, one class against the rest, rows scaled to sum to 1, by
     least squares.
 
@@ -180,7 +184,7 @@ def fit_isotonic(logits: ArrayLike, y_true: ArrayLike) -> Reference:
         columns = zip(fits, softmax(new).T, strict=True)
         return _normalised(np.column_stack([fit.predict(column) for fit, column in columns]))
 
-    return sum(len(fit.X_thresholds_) for fit in fits), transform
+    return Calibrator(sum(len(fit.X_thresholds_) for fit in fits), transform)
 
 
 def _checked(logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> tuple[np.ndarray, np.ndarray]:

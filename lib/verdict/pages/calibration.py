@@ -15,7 +15,15 @@ import pandas as pd
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, POINTS, SETTING, named
 from verdict.decide.sets import Threshold, adaptive_scores, conformal_quantile, conformal_rank, coverage_by, lac_scores
-from verdict.decide.temperature import LOG_T_BOUND, Temperature, fit_isotonic, fit_platt, fit_vector_scaling, nll_curve
+from verdict.decide.temperature import (
+    LOG_T_BOUND,
+    Calibrator,
+    Temperature,
+    fit_isotonic,
+    fit_platt,
+    fit_vector_scaling,
+    nll_curve,
+)
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about
@@ -171,20 +179,20 @@ def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> p
     """Other calibrators, fitted on the same rows: number of parameters, accuracy, NLL and ECE on a split."""
     logits, y_fit = logits_of(study.rows), study.rows["y_true"].to_numpy()
     methods = {
-        "none (T = 1)": (0, softmax),
-        "temperature": (1, study.fitted.transform),
+        "none (T = 1)": Calibrator(0, softmax),
+        "temperature": Calibrator(1, study.fitted.transform),
         "vector scaling": fit_vector_scaling(logits, y_fit),
         "Platt": fit_platt(logits, y_fit),
         "isotonic": fit_isotonic(logits, y_fit),
     }
     y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []
-    for name, (n_parameters, transform) in methods.items():
-        probs = transform(logits_of(table))
+    for name, method in methods.items():
+        probs = method.transform(logits_of(table))
         found = {"accuracy": resampler.mean(top_class(probs) == y_true, span=SHARE)}
         found["nll"] = resampler.interval(partial(weighted_mean, metrics.nll_of_rows(probs, y_true)))
         found["ece"] = metrics.ece_interval(probs, y_true, resampler, n_bins=n_bins)
-        rows.append({"method": name, "n_parameters": n_parameters} | bounded(found))
+        rows.append({"method": name, "n_parameters": method.n_parameters} | bounded(found))
     return pd.DataFrame(rows)
 
 
