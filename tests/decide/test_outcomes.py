@@ -85,11 +85,11 @@ def test_one_cost_has_one_interval():
     """The policy evaluated, compared with others, and with a belief about people that is true."""
     case = as_case(1, CHEAP)
     alone = evaluate_policy(case, case.tune(), draws_of(case)).cost
-    _, truly = cost_of_belief(case, case, believed=(case.outcomes,) * 2, is_assumed=False, draws=draws_of(case))
+    truly = cost_of_belief(case, case, believed=(case.outcomes,) * 2, is_assumed=False, draws=draws_of(case))
     row = compared(case, case).loc["policy"]
     assert (alone.value, alone.low, alone.high) == (row["cost"], row["cost_low"], row["cost_high"])
-    assert alone == truly["promised"] == truly["delivered"]
-    assert np.isnan(truly["regret"].low) and truly["regret"].value == 0, "the same policy costs the same, by identity"
+    assert alone == truly.promised == truly.delivered
+    assert np.isnan(truly.regret.low) and truly.regret.value == 0, "the same policy costs the same, by identity"
 
 
 def test_what_parameters_say_of_simulated_people_has_no_interval():
@@ -164,13 +164,13 @@ def test_belief_in_perfect_people_costs_what_it_costs():
     kwargs = {"human_accuracy": 0.3, "n": 4001}
     calib, test = as_case(1, costs, **kwargs), as_case(2, costs, **kwargs)
     perfect = tuple(as_case(seed, costs, perfect=True, **kwargs).outcomes for seed in (1, 2))
-    believed, found = cost_of_belief(calib, test, believed=perfect, draws=draws_of(test))
+    found = cost_of_belief(calib, test, believed=perfect, draws=draws_of(test))
     informed = evaluate_policy(test, calib.tune(), draws_of(test)).cost.value
-    assert found["promised"].value < informed < found["delivered"].value
-    assert found["regret"].value == pytest.approx(found["delivered"].value - informed)
-    assert found["regret"].low > 0
+    assert found.promised.value < informed < found.delivered.value
+    assert found.regret.value == pytest.approx(found.delivered.value - informed)
+    assert found.regret.low > 0
     # A perfect person for 0.25 is worth it below 0.75; one who is right 3 times of 10 only below 1 - (0.25 + 0.7).
-    assert believed.t_clarify == pytest.approx(0.75, abs=0.06)
+    assert found.believed.t_clarify == pytest.approx(0.75, abs=0.06)
     assert calib.tune().t_clarify == pytest.approx(0.05, abs=0.1)
 
 

@@ -52,13 +52,15 @@ class Case:
         outcomes = self.outcomes.take(rows)
         return replace(self, score=self.score[rows], outcomes=outcomes, group_id=self.group_id[rows], forced=forced)
 
-    def means(self, decision: np.ndarray, draws: Resampler) -> tuple[Interval, Interval]:
+    def means(
+        self, decision: np.ndarray, draws: Resampler, *, shares: np.ndarray | None = None
+    ) -> tuple[Interval, Interval]:
         """Mean realised cost and error rate of the final answers, over the same resamples.
 
-        `decision` (n,), or shares (3,) of branches for every pair; `draws`: over the groups of these pairs.
+        `decision` (n,); `draws`: over the groups of these pairs; `shares` (3,): of branches that are dealt at random in
+        place of the decisions, in expectation over the deals.
         """
-        tables = self.outcomes.cost, self.outcomes.error
-        columns = [table @ decision if decision.dtype.kind == "f" else realised(table, decision) for table in tables]
+        columns = [_expected(table, decision, shares) for table in (self.outcomes.cost, self.outcomes.error)]
         spans = [(0.0, self.outcomes.dearest), (0.0, 1.0)]
         if self.is_simulated and (decision == Decision.HUMAN).all():
             # Not estimated: nothing is left of the model, and the parameters say what people do.
@@ -175,10 +177,15 @@ def compare_policies(
         decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
-    shares = _shares(decisions["policy"])
-    decisions["random"] = decisions["policy"] if shares.max() == 1 else shares
+    decisions["random"] = decisions["policy"]
     decisions["oracle"] = test.outcomes.cost.argmin(axis=1)
-    return pd.DataFrame([_compared(name, test, one, decisions["policy"], draws) for name, one in decisions.items()])
+    shares = _shares(decisions["policy"])
+    dealt = {"random": shares} if shares.max() < 1 else {}
+    rows = [
+        _compared(name, test, one, decisions["policy"], draws, shares=dealt.get(name))
+        for name, one in decisions.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def _without_questions(calib: Case, test: Case, tau_critical: Floors) -> np.ndarray:
@@ -188,17 +195,43 @@ def _without_questions(calib: Case, test: Case, tau_critical: Floors) -> np.ndar
     return test.decide(replace(policy, t_clarify=policy.t_auto))
 
 
-def _compared(name: str, test: Case, taken: np.ndarray, of_policy: np.ndarray, draws: Resampler) -> dict[str, object]:
-    """A row of `compare_policies`; `taken`: decisions (n,), or the shares (3,) that are dealt at random, in expectation
-    over the deals.
-    """
-    outcomes, is_dealt = test.outcomes, taken.dtype.kind == "f"
-    cost, error = test.means(taken, draws)
-    gap = (outcomes.cost @ taken if is_dealt else realised(outcomes.cost, taken)) - realised(outcomes.cost, of_policy)
+def _compared(
+    name: str,
+    test: Case,
+    decision: np.ndarray,
+    of_policy: np.ndarray,
+    draws: Resampler,
+    *,
+    shares: np.ndarray | None,
+) -> dict[str, object]:
+    """A row of `compare_policies`; `shares` as in `Case.means`."""
+    outcomes = test.outcomes
+    cost, error = test.means(decision, draws, shares=shares)
+    gap = _expected(outcomes.cost, decision, shares) - realised(outcomes.cost, of_policy)
     difference = Interval(0.0) if name == "policy" else draws.mean(gap, span=(-outcomes.dearest, outcomes.dearest))
     estimates = bounded({"cost": cost, "difference": difference, "accuracy": complement(error)})
-    shares = taken if is_dealt else _shares(taken)
+    shares = _shares(decision) if shares is None else shares
     return {"policy": name, **estimates, **{branch.text: float(shares[branch]) for branch in Decision}}
+
+
+def _expected(table: np.ndarray, decision: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
+    """What a table (n, 3) has for each pair's decision, or in expectation where shares are dealt, (n,)."""
+    return realised(table, decision) if shares is None else table @ shares
+
+
+@dataclass(frozen=True)
+class BeliefCost:
+    """The cost of tuning thresholds for people who differ from what is believed of them.
+
+    `believed`: tuned for people as they are believed to be; `promised`: its cost on test if the belief were true;
+    `delivered`: its cost on test with real people; `regret`: what more that is, paired, than the cost of the policy
+    that is tuned for people as they are.
+    """
+
+    believed: Policy
+    promised: Interval
+    delivered: Interval
+    regret: Interval
 
 
 def cost_of_belief(
@@ -209,12 +242,8 @@ def cost_of_belief(
     is_assumed: bool = True,
     tau_critical: Floors = None,
     draws: Resampler,
-) -> tuple[Policy, dict[str, Interval]]:
+) -> BeliefCost:
     """Tune for people as they are believed to be, let real ones answer, and compare with having known.
-
-    Returns the policy that is tuned for people as they are believed to be, and its cost on test if the belief were true
-    ("promised") and with real people ("delivered"), and what more that is than the cost of the policy that is tuned for
-    people as they are ("regret", paired).
 
     `calib`, `test`: with the outcomes of real people; `believed`: of the same pairs with such people, on calib and on
     test: those who make no error, or other ones; `is_assumed`: whether parameters, and no recorded answers, say how
@@ -233,7 +262,7 @@ def cost_of_belief(
     if trusting == real:
         # One policy: that it costs what it costs is no estimate.
         regret = Interval(0.0)
-    return trusting, {"promised": promised, "delivered": delivered, "regret": regret}
+    return BeliefCost(trusting, promised, delivered, regret)
 
 
 def _shares(decision: np.ndarray) -> np.ndarray:

@@ -147,14 +147,16 @@ def belief_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
         )
         # Recorded people stay what they are; all beliefs about them are assumptions, as simulated people are.
         is_assumed = name != REAL or people.is_simulated
-        believed, costs = cost_of_belief(
+        found = cost_of_belief(
             study.calib, study.test, believed=outcomes, is_assumed=is_assumed, tau_critical=tau, draws=study.draws
         )
+        costs = {"promised": found.promised, "delivered": found.delivered, "regret": found.regret}
         for column, cost in costs.items() if name == PERFECT else ():
             short = column if column == "regret" else f"cost_{column}"
             number = stored_number(cost, study.draws, n=len(test), split=test.split, unit="min")
             stage.numbers[f"policy.test.{short}"] = number
-        thresholds = {"threshold to act alone": believed.t_auto, "threshold to ask": believed.t_clarify}
+        policy = found.believed
+        thresholds = {"threshold to act alone": policy.t_auto, "threshold to ask": policy.t_clarify}
         rows.append({"a person is believed": name, **thresholds} | bounded(costs))
     return pd.DataFrame(rows)
 
