@@ -39,31 +39,47 @@ def explain_item(item: Item) -> str:
 
 
 def _why(item: Item) -> str:
-    limits, to_person = item.thresholds, "the case goes to a person"
-    why = f"The score is below {_shown(limits.t_clarify)}, so {to_person}."
+    limits = item.thresholds
     if item.forced_by == "empty_set":
-        why = "An empty conformal set always goes to a person, whatever the score."
-    elif item.forced_by == "critical_signal":
+        return "An empty conformal set always goes to a person, whatever the score."
+    if item.forced_by == "critical_signal":
         floors = floors_of(limits.tau_critical, item.signals)
         low = min(floors, key=lambda name: item.signals[name] - floors[name])
-        why = f"{low} is {_shown(item.signals[low])}, not above the safety limit {_shown(floors[low])}: {to_person}"
-        why += " whatever the score."
-    elif item.forced_by == "foreign_batch":
-        why = f"The batch differs from what the policy was tuned on (p = {_shown(limits.batch or 0)}, not above "
-        why += f"{_shown(limits.tau_batch or 0)}): nothing of it goes out alone."
-    elif item.forced_by == "foreign":
-        why = f"Of the pairs that it is compared with a share of {_shown(item.foreign or 0)} lies as far from what the "
-        why += f"model knows, not above {_shown(limits.tau_pair or 0)}: the case is foreign and goes to a person "
-        why += "whatever the score."
-    elif item.decision == "auto":
-        why = f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone."
-        if (told := limits.promise) is not None and told.is_kept:
-            why += f" Of such answers at most {_shown(told.error)} are wrong, with confidence {_shown(told.confidence)}"
-            why += f" ({told.method}, {told.n_rows} rows in {told.n_groups} groups)."
-    elif item.decision == "clarify":
+        return (
+            f"{low} is {_shown(item.signals[low])}, not above the safety limit {_shown(floors[low])}: "
+            "the case goes to a person whatever the score."
+        )
+    if item.forced_by in ("foreign", "foreign_batch"):
+        return _foreign(item)
+    if item.decision == "auto":
+        return f"The score is at least {_shown(limits.t_auto)}, so the model's answer goes out alone.{_promise(item)}"
+    if item.decision == "clarify":
         upper = "no case goes out alone" if limits.t_auto > 1 else f"below {_shown(limits.t_auto)}"
-        why = f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
-    return why
+        return f"The score is at least {_shown(limits.t_clarify)} ({upper}), so questions are asked first."
+    return f"The score is below {_shown(limits.t_clarify)}, so the case goes to a person."
+
+
+def _foreign(item: Item) -> str:
+    limits = item.thresholds
+    if item.forced_by == "foreign_batch":
+        return (
+            f"The batch differs from what the policy was tuned on (p = {_shown(limits.batch or 0)}, not above "
+            f"{_shown(limits.tau_batch or 0)}): nothing of it goes out alone."
+        )
+    return (
+        f"Of the pairs that it is compared with a share of {_shown(item.foreign or 0)} lies as far from what the model "
+        f"knows, not above {_shown(limits.tau_pair or 0)}: the case is foreign and goes to a person whatever the score."
+    )
+
+
+def _promise(item: Item) -> str:
+    told = item.thresholds.promise
+    if told is None or not told.is_kept:
+        return ""
+    return (
+        f" Of such answers at most {_shown(told.error)} are wrong, with confidence {_shown(told.confidence)} "
+        f"({told.method}, {told.n_rows} rows in {told.n_groups} groups)."
+    )
 
 
 def _ending(item: Item) -> str:
