@@ -153,9 +153,11 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
 
 def is_date(text: str | None) -> bool:
     """Whether a case may have this date; none is one."""
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(text or "2026-03-31") is not None
-    return False
+    try:
+        datetime.fromisoformat(text or "2026-03-31")
+    except ValueError:
+        return False
+    return True
 
 
 def logits_of_cases(rows: Rows, stored: Stored, *, is_first: bool = False) -> tuple[np.ndarray, ValueError | None]:
