@@ -1,11 +1,15 @@
 """How refusals are worded: what is refused comes first, values are quoted short, of many the first few are listed."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+
+import numpy as np
 
 MAX_NAMED = 30
 MAX_SHOWN = 80
 N_LISTED = 5
+# A row, counted from 0, as messages name it.
+Place = Callable[[int], str]
 
 
 @contextmanager
@@ -38,3 +42,10 @@ def first_of(faults: Sequence[str], n: int = N_LISTED) -> str:
     """The first few faults, as messages list them, and how many more there are."""
     more = f"; and {len(faults) - n} more" if len(faults) > n else ""
     return f"{'; '.join(faults[:n])}{more}"
+
+
+def refuse_rows(bad: np.ndarray, place: Place, cause: str, columns: Sequence[str] = ()) -> None:
+    """ValueError where there are bad rows, (n,) bool, with their number and the first of them."""
+    if bad.any():
+        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(int(bad.argmax()))}"
+        raise ValueError(f"{cause} ({where}{f'; columns {listed(columns)}' if columns else ''})")

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from verdict.base.files.tables import column_key
 from verdict.base.labels import class_names
-from verdict.base.refusals import listed, shown
+from verdict.base.refusals import Place, listed, refuse_rows, shown
 
 LOGITS, LOG_PROBS, TOP_K, PROBS, SAMPLES, ANSWER = "logits", "log_probs", "top_k", "probs", "samples", "answer"
 PREFIXES = {
@@ -52,8 +52,6 @@ LEAST_WORTH = 1e-3
 ROUNDING = 0.05
 ELSEWHERE = 0.99
 _EDGE = " \t\r\n.,;:!?\"'`*▁Ġ"
-
-Place = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -204,13 +202,6 @@ def numbers_of(cells: ArrayLike, name: str, place: Place, *, may_lack: bool = Fa
             what = "is empty" if not text else f"{shown(text)} is not a number"
             raise ValueError(f"{place(row)}, column {name!r}: {what}") from None
     return numbers
-
-
-def refuse_rows(bad: np.ndarray, place: Place, cause: str, columns: Sequence[str] = ()) -> None:
-    """Refuse rows, (n,) bool, with their number and the first of them."""
-    if bad.any():
-        where = f"{int(bad.sum())} of {len(bad)} rows, the first is {place(int(bad.argmax()))}"
-        raise ValueError(f"{cause} ({where}{f'; columns {listed(columns)}' if columns else ''})")
 
 
 def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:

@@ -15,10 +15,10 @@ from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.labels import Split, logit_columns, vote_columns
 from verdict.base.params import RecordedParams
-from verdict.base.refusals import counted, listed, naming, shown
+from verdict.base.refusals import counted, listed, naming, refuse_rows, shown
 from verdict.data.own import answer_files
 from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved
-from verdict.data.own.answers import refuse_rows, word_ids
+from verdict.data.own.answers import word_ids
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
 
