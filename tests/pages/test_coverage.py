@@ -159,11 +159,48 @@ def test_coverage_by_class_counts_every_pair(stage, sets):
         alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
         assert both.high - both.low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
     fine = stage.numbers["fine.class_shortfall"]
-    bounds = ("shortfall", "shortfall_low", "shortfall_high")
-    assert [fine.value, fine.low, fine.high] == [apart[name].max() for name in bounds] and fine.low < 0
+    assert [fine.value, fine.low] == [apart[name].max() for name in ("shortfall", "shortfall_low")] and fine.low < 0
+    # As of the other kinds: the upper bound fails only with that of the truly worst class.
+    assert fine.high == (0.9 - apart["coverage_low"]).max() < apart["shortfall_high"].max()
     worse = test.assign(logit_1=test["logit_1"] - 9)
     calibration.class_coverage(stage, sets, worse, T, prefix="broken")
     assert stage.numbers["broken.class_shortfall"].low > 0.5
+
+
+def one_group_of(table, k):
+    """The table with one group of class k, and all of the others."""
+    own = table["y_true"] == k
+    return table[~own | (table["group_id"] == table.loc[own, "group_id"].iloc[0])].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("side", ["test", "sets", "no sets"])
+@pytest.mark.parametrize("k", [0, 1])
+def test_a_class_of_one_group_hides_no_other_that_is_missed(stage, sets, k, side):
+    """NaN made the largest shortfall depend on the order of classes, and took every draw from the others."""
+    test = stage.predictions("test", trial="text1", seed=11)
+    test = test.assign(logit_1=test["logit_1"] + (9 if k else -9))
+    alone = test[test["y_true"] != k].reset_index(drop=True)
+    calibration.class_coverage(stage, sets, alone, T, prefix="alone")
+    if side == "test":
+        test = one_group_of(test, k)
+    else:
+        left = one_group_of(sets.scores, k) if side == "sets" else sets.scores[sets.scores["y_true"] != k]
+        sets = calibration._fitted(stage, left, sets.policy_qhat)
+    found = calibration.class_coverage(stage, sets, test, T, prefix="both")
+    apart = found[found["kind"] == calibration.KINDS[1]].set_index("class")
+    few, missed = (apart.loc[stage.classes[one]] for one in (k, 1 - k))
+    assert few[["shortfall", "shortfall_low", "shortfall_high"]].isna().all() and np.isfinite(few["coverage"])
+    number, other = (stage.numbers[f"{prefix}.class_shortfall"] for prefix in ("both", "alone"))
+    assert number.value == missed["shortfall"] > number.low == missed["shortfall_low"] > 0.5
+    if side == "test":
+        assert number.value == other.value
+
+
+def test_without_a_class_that_can_be_judged_no_largest_shortfall_is_stored(stage, sets):
+    test = stage.predictions("test", trial="text1", seed=11)
+    found = calibration.class_coverage(stage, sets, one_group_of(one_group_of(test, 0), 1), T, prefix="few")
+    assert found["shortfall"].isna()[found["kind"] == calibration.KINDS[1]].all()
+    assert "few.class_shortfall" not in stage.numbers
 
 
 def test_short_sets_stand_apart_where_they_charge_for_a_class(stage):

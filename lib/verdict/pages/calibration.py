@@ -446,27 +446,30 @@ def at_policy_level(found: pd.DataFrame, sets: Sets) -> pd.DataFrame:
 
 def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: float, *, prefix: str) -> pd.DataFrame:
     """Coverage of each true class at the policy's level: kind, class, n, coverage (see `covered`), shortfall (bounds
-    hold for all classes of a kind at once), mean_size, with bounds; only classes that occur.
+    hold for all classes of a kind at once; NaN for a class of fewer than two groups, here or among the rows that set
+    its threshold), mean_size, with bounds; only classes that occur.
 
-    Stores `<prefix>.class_shortfall`: the largest of class-wise sets, which alone promise a level for each class.
+    Stores `<prefix>.class_shortfall`: the largest of class-wise sets, which alone promise a level for each class, over
+    the classes that have one; nothing where none has.
     """
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     found, rows = _at_policy_level(stage, sets, table, temperature, "class"), []
     for kind, part in found[found["n"] > 0].groupby("kind", sort=False):
         scores, fit = scores_of(stage, str(kind), probs, PREDICT), sets.fits[sets.policy_alpha, str(kind)]
         behind = sets.scores.assign(score=sets.scores[SCORE_OF[str(kind)]])
-        own, drawn = part.to_dict("records"), []
+        own, judged, drawn = part.to_dict("records"), [], []
         for row in own:
             k, is_apart = row["class"], len(fit.qhat) > 1
             its = Threshold(fit.alpha, fit.qhat[[k * is_apart]], fit.n[[k * is_apart]])
             fitting = behind[behind["y_true"] == k] if is_apart else behind
             is_its = y_true == k
             coverage, replicates = covered(stage, fitting, [its], table[is_its], scores[is_its, k])
-            row.update({"class": stage.classes[k]} | with_bounds("coverage", coverage[0]))
-            drawn.append(replicates[0])
-        _add_shortfalls(stage, own, np.array(drawn))
-        if kind == KINDS[1]:
-            most = Interval(*(max(row[name] for row in own) for name in columns_of("shortfall")))
+            row.update({"class": stage.classes[k]} | bounded({"coverage": coverage[0], "shortfall": NOTHING}))
+            if np.isfinite(replicates).all():
+                judged.append(row)
+                drawn.append(replicates[0])
+        most = _add_shortfalls(stage, judged, np.array(drawn)) if judged else NOTHING
+        if judged and kind == KINDS[1]:
             stage.estimates(prefix, {"class_shortfall": most}, {"class_shortfall": POINTS}, n=len(table), split="test")
         rows += own
     first = ["kind", "class", "n", *columns_of("coverage", "shortfall")]
