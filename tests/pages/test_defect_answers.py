@@ -140,6 +140,12 @@ def test_the_same_answers_drift_between_epochs(stage):
     assert stage.numbers["defect.drift.n_epochs"].value == 4
 
 
+def test_nothing_drifts_within_one_epoch(stage):
+    """A range over one epoch is zero whatever was wrong: it is refused, not printed."""
+    with pytest.raises(ValueError, match="a drift is between epochs, got 1"):
+        answers.drift(stage, simulated_table("val", n=211, seed=6), 32, 1)
+
+
 def test_repeated_rows_are_counted():
     found = answers.padding_table({"a": 3922, "b": 64}, 32).set_index("evaluation")
     assert found.loc["a", "n_repeated"] == 14

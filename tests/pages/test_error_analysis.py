@@ -116,6 +116,12 @@ def test_no_group_at_all_gives_an_empty_table(stage, worded):
     assert error_analysis.accuracy_by_words(*worded, {"absent": ["giraffe"]}, stage=stage).empty
 
 
+def test_predictions_without_a_pair_are_refused(stage, worded):
+    table, pairs = worded
+    with pytest.raises(ValueError, match="701 predictions have no pair"):
+        error_analysis.accuracy_by_words(table, pairs.assign(pair_id="none").iloc[:1], WORDS, stage=stage)
+
+
 def test_a_gallery_shows_mistakes_whose_image_is_stored():
     shown = SimpleNamespace(images=lambda: Images(["a", "c"]), classes=("cat", "dog", "emu"))
     mistakes = pd.DataFrame(

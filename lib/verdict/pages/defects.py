@@ -148,8 +148,10 @@ def padding_table(sizes: Mapping[str, int], batch: int) -> pd.DataFrame:
 def drift(stage: Stage, table: pd.DataFrame, batch: int, epochs: int) -> pd.DataFrame:
     """D13: macro-F1 that one and the same answers would show in successive epochs: epoch, first_row, macro_f1.
 
-    Numbers `defect.drift.n_epochs` and `.range`, the largest minus the smallest.
+    Numbers `defect.drift.n_epochs` and `.range`, the largest minus the smallest. ValueError for fewer than two epochs.
     """
+    if epochs < 2:
+        raise ValueError(f"a drift is between epochs, got {epochs} of them")
     y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     windows = [padded_rows(len(table), batch, epoch) for epoch in range(epochs)]
     scores = [float(macro_f1(y_true[rows], answer[rows])) for rows in windows]

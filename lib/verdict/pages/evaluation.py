@@ -527,8 +527,11 @@ def accuracy_by_words(
 
     Returns a row for each group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference
     (inside minus outside, NaN where a group holds all rows), n_undefined (resamples that leave one of the two empty).
+    ValueError if a prediction has no pair.
     """
     sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
+    if sentences.isna().any():
+        raise ValueError(f"{int(sentences.isna().sum())} predictions have no pair, the first: {sentences.index[0]!r}")
     flags = keyword_flags(sentences.tolist(), groups)
     hit = right_of(table).astype(np.float64)
     resampler, rows = stage.resampler(table["group_id"]), []

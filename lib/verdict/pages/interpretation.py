@@ -32,6 +32,8 @@ SPANS = {"prob": SHARE, "flipped": SHARE, "logit_change": None}
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
     """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
     n_other = attention.shape[-1] - n_patches
+    if n_other < 0:
+        raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
     return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
 
 
@@ -110,6 +112,8 @@ def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) 
 
 def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
+    if chosen.shape != (len(images), grid[0] * grid[1]):
+        raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
     places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
     return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
 
