@@ -8,7 +8,7 @@ from simulated_stage import make_stage, pairs_of, simulated_table
 from verdict.base.labels import Label
 from verdict.pages import defects as answers
 from verdict.pages.defects import effect_table
-from verdict.pages.evaluation import THRESHOLDS, sweep
+from verdict.pages.error_analysis import THRESHOLDS, sweep
 from verdict.pages.published import read_published
 from verdict.report.plots import forest_rows
 

@@ -39,7 +39,8 @@ from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.model.trials import oversampled, shuffle_images
 from verdict.pages import evaluation
-from verdict.pages.evaluation import THRESHOLDS, changed_parameters, find_ablations, sweep, threshold_effect
+from verdict.pages.ablation import changed_parameters, find_ablations
+from verdict.pages.error_analysis import THRESHOLDS, sweep, threshold_effect
 from verdict.report.notebook import read_notebook
 from verdict.stats.metrics import accuracy, macro_f1
 from verdict.stats.uncertainty import Resampler

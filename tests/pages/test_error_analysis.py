@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from simulated_stage import make_stage, pairs_of
-from verdict.pages import evaluation as error_analysis
+from verdict.pages import error_analysis
 from verdict.stats.metrics import macro_f1
 
 

@@ -30,7 +30,8 @@ from verdict.base.params import TrialParams, trial_difference
 from verdict.data.statements import negation_guard
 from verdict.model.lineage import setting_text
 from verdict.model.predict import DecisionRule, answers_of, logits_of
-from verdict.pages.evaluation import THRESHOLDS, SeedAnswers, candidates, collect
+from verdict.pages.error_analysis import THRESHOLDS
+from verdict.pages.evaluation import SeedAnswers, candidates, collect
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP
 from verdict.stats.metrics import class_scores, confusion_counts, macro_f1, macro_f1_of
