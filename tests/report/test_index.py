@@ -28,10 +28,12 @@ from verdict.base.parameter_files import merge, read_yaml
 from verdict.base.params import load_params, validate
 from verdict.report import __main__ as rendering, executions as found
 from verdict.report.__main__ import main
-from verdict.report.executions import Execution, duration, find_executions, hashes, merged_numbers, parameters, seeds
+from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.exporter import Site
-from verdict.report.index import BOX_H, BOX_W, MARGIN, draw_pipeline, index_banners, placed, targets
+from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
+from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, draw_pipeline, placed
+from verdict.report.provenance import duration, hashes, parameters, seeds
 from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
 

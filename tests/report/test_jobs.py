@@ -6,7 +6,7 @@ import pytest
 
 from verdict.base.artifacts import write_json
 from verdict.report.executions import Execution
-from verdict.report.index import draw_jobs, job_of, jobs_of, lanes
+from verdict.report.pipeline import draw_jobs, job_of, jobs_of, lanes
 
 
 def job(name, node, started, elapsed):

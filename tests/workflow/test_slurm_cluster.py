@@ -16,7 +16,7 @@ from report_runs import PROFILE, copy_project, environment
 from verdict.base import paths
 from verdict.base.artifacts import verify_outputs, write_text
 from verdict.report.executions import find_executions
-from verdict.report.index import jobs_of
+from verdict.report.pipeline import jobs_of
 from verdict.workflow import slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(slurm.why_not()), reason=f"no Slurm: {slurm.why_not()}")]

@@ -9,12 +9,13 @@ from pathlib import Path
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.numbers import Numbers
-from verdict.report.executions import Execution, find_executions, merged_numbers, params_of, provenance
+from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
 from verdict.report.glossary import FILE as GLOSSARY
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
+from verdict.report.provenance import provenance
 from verdict.report.rubric import load_checklists, load_rubric
 from verdict.workflow.code_digest import library_files, page_files
 from verdict.workflow.stages import MONITOR
