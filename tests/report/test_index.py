@@ -32,7 +32,7 @@ from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.exporter import Site
 from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
-from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, draw_pipeline, placed
+from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, Node, draw_pipeline, placed
 from verdict.report.provenance import duration, hashes, parameters, seeds
 from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
@@ -335,7 +335,7 @@ def test_the_command_line_refuses_an_unknown_profile(demo, capsys):
 
 
 def node(name, *needs):
-    return {"name": name, "status": "done", "detail": "1 min 01 s", "href": f"{name}.html", "needs": needs}
+    return Node(name, "done", "1 min 01 s", f"{name}.html", needs)
 
 
 def test_the_picture_follows_the_needs():

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from jinja2 import UndefinedError
 
@@ -31,6 +32,15 @@ _SHOWN = re.compile(r"<!-- show (?P<file>[\w.-]+) -->|<!-- intervals (?P<names>[
 WAITS = '<p class="not-run">This paragraph waits for stages that have not run.</p>'
 # What a drawing raises that cannot be read; its page says so.
 DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, UndefinedError)
+
+
+@dataclass
+class Part:
+    """A part of the opening, from one heading to the next: its text and its drawings, as HTML."""
+
+    heading: Heading | None = None
+    text: str = ""
+    drawings: list[str] = field(default_factory=list)
 
 
 Known = Mapping[str, PageExhibits | None]
@@ -84,13 +94,12 @@ def render_index(
     )
 
 
-def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[dict]:
-    """The opening from one heading to the next, each with its text and its drawings as HTML; a paragraph whose number
-    does not exist yet is replaced while stages are missing.
+def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[Part]:
+    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
 
     The files that it shows are noted in `shown`; what no page of this report draws is left out.
     """
-    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [_part(None)]
+    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [Part()]
     if not text.is_file():
         return found
     numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
@@ -104,20 +113,16 @@ def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]
                     shown.append(file)
                 else:
                     drawing = interval_rows(to_show["names"].split(), numbers)
-                found[-1]["drawings"] += [drawing] if drawing else []
+                found[-1].drawings += [drawing] if drawing else []
                 continue
             n_before, rendered = len(page.headings), page.render(source)
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error
             n_before, rendered = len(page.headings), WAITS
-        found += [_part(heading) for heading in page.headings[n_before:] if heading.level == 2]
-        found[-1]["text"] += explainer.explained(rendered)
+        found += [Part(heading) for heading in page.headings[n_before:] if heading.level == 2]
+        found[-1].text += explainer.explained(rendered)
     return found
-
-
-def _part(heading: Heading | None) -> dict:
-    return {"heading": heading, "text": "", "drawings": []}
 
 
 def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> str:
