@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def mean_score(stage: Stage, own: SeedAnswers, first: SeedAnswers | None = None,
     return _with_width(resampler.compare(first.statistics(metric) if first else (), own.statistics(metric)))
 
 
-def score_runs(stage: Stage, runs: Mapping) -> pd.DataFrame:
+def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:
     """Scores on val of a trial's `TrainingRun`s, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
 
     Numbers `<trial>_s<seed>.n_trainable`, `.best_epoch`, `.val.…` of `estimate`, and `<trial>.val.macro_f1` over seeds.

@@ -270,10 +270,17 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1) / weights.sum(axis=-1)
 
 
-def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: str, last: str) -> pd.DataFrame:
+def layer_scores(
+    stage: Stage,
+    layers: Mapping[str, tuple[Labelled, Labelled, Labelled]],
+    *,
+    sample: np.ndarray,
+    first: str,
+    last: str,
+) -> pd.DataFrame:
     """What a linear probe reads from each layer, and how far apart its classes lie.
 
-    `layers`: three `Labelled` (train, tune, test) by name, in the network's order, of the same pairs each; `sample`
+    `layers`: states of train, tune and test by name, in the network's order, of the same pairs each; `sample`
     (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
     intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
     Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
@@ -297,12 +304,19 @@ def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: st
     return pd.DataFrame(rows)
 
 
-def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, float]:
-    """t-SNE of states (n, d) on one thread, so that a seed gives one picture: points (n, 2) without units, and the
-    perplexity as used.
+@dataclass(frozen=True)
+class Embedding:
+    """Points (n, 2) without units, and the perplexity as used."""
 
-    It is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton 2008,
-    Visualizing data using t-SNE).
+    points: np.ndarray
+    perplexity: float
+
+
+def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
+    """t-SNE of states (n, d) on one thread, so that a seed gives one picture; ValueError for fewer than four points.
+
+    The perplexity is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton
+    2008, Visualizing data using t-SNE).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -312,7 +326,8 @@ def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, f
     used = min(perplexity, (len(x) - 1) / 3)
     with threadpool_limits(1):
         model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
-        return model.fit_transform(x.astype(np.float32)).astype(np.float64), used
+        points = model.fit_transform(x.astype(np.float32))
+    return Embedding(points.astype(np.float64), used)
 
 
 # Layers whose states are kept, in the order of computation, in the words of the page.

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
@@ -25,6 +26,7 @@ ATTRIBUTION = "attribution.txt"
 PAGES = "pages.json"
 INDEX = "index"
 _EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
+_Loaded = TypeVar("_Loaded")
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
 
 
@@ -160,7 +162,7 @@ def _review(site: Site, cards: list[dict], errors: list[str]) -> str:
     return template.render(site=site, name="review", rubric=rubric, cards=beside, run=run)
 
 
-def _loaded(load: Callable, errors: list[str]):
+def _loaded(load: Callable[[], _Loaded], errors: list[str]) -> _Loaded | None:
     """What a file holds; None where it cannot be read, which is one of the errors then."""
     try:
         return load()
