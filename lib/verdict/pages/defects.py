@@ -36,7 +36,10 @@ from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
 
 NAMES: Mapping[Label, str] = {label: label.text for label in Label}
-EXCHANGED: Mapping[Label, str] = dict(zip(Label, reversed(NAMES.values()), strict=True))
+EXCHANGED: Mapping[Label, str] = {
+    Label.ENTAILMENT: Label.CONTRADICTION.text,
+    Label.CONTRADICTION: Label.ENTAILMENT.text,
+}
 # Rows of the study's splits, and its batch.
 PUBLISHED_BATCH = 32
 PUBLISHED_ROWS: Mapping[str, int] = {"val": 3922, "test": 3867}

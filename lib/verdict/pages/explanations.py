@@ -38,7 +38,11 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
 
 
 ANSWERS = {"entailment": "true", "contradiction": "not true"}
-DOES = dict(zip(Decision, ("Goes out alone", "A person is asked a short question", "Goes to a person"), strict=True))
+DOES = {
+    Decision.AUTO: "Goes out alone",
+    Decision.CLARIFY: "A person is asked a short question",
+    Decision.HUMAN: "Goes to a person",
+}
 
 
 def examples(stage: Stage, batch: DecidedBatch) -> dict:

@@ -26,8 +26,8 @@ ATTRIBUTION = "attribution.txt"
 PAGES = "pages.json"
 INDEX = "index"
 _EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
-_Loaded = TypeVar("_Loaded")
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass(frozen=True)
