@@ -204,6 +204,14 @@ def test_a_temperature_at_the_end_of_its_search_is_a_warning_and_no_finding(at_b
     assert [text.startswith("The temperature (CLIP) lies at the end") for text in told] == [True] * bool(at_bound)
 
 
+@pytest.mark.parametrize("status", ["failed", "stale", "missing"])
+def test_pages_of_a_banner_are_listed_as_anywhere_else(status):
+    runs = [Execution(f"0{k}_x", f"0{k}_x", status) for k in range(1, 9)]
+    names = [run.name for run in runs]
+    listed = ", ".join(names) if status == "missing" else f"{', '.join(names[:6])} and 2 more"
+    assert [banner["detail"] for banner in index_banners(Site("demo", executions=runs))] == [listed]
+
+
 def test_changed_code_gets_a_page_that_refuses(project):
     notebook("05_test", TEXT, code("profile = 'other'", "parameters"))
     built = build_site("demo")

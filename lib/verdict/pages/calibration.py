@@ -137,7 +137,7 @@ def on_all_rows(stage: Stage, kept: Selection, study: FittedTemperature, table: 
     """The temperature of half the calibration split beside that of the whole, and what each does on test: fitted_on, n,
     temperature, at_bound, nll, ece.
 
-    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all` and `.error` (which no temperature changes).
+    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all` and `.test.error` (which no temperature changes).
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     fitted = Temperature.fit(logits_of(calib), calib["y_true"])

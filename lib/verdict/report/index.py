@@ -10,7 +10,6 @@ from jinja2 import UndefinedError
 
 from verdict.base import paths
 from verdict.base.numbers import Claim, Number, Numbers
-from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
 from verdict.report.executions import Execution, merged_numbers
@@ -205,13 +204,13 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
     failed, stale, missing = ([one.name for one in executions if one.status == status] for status in states)
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
-        found.append(banner("failed", headline, [first_of(failed, 6)]))
+        found.append(banner("failed", headline, [_few(failed)]))
     if refused:
         found.append(banner("failed", "Pages that were not rendered.", refused))
     if stale:
         reasons = sorted({reason for e in executions for reason in e.reasons if e.status == "stale"})
         headline = f"Stale: {len(stale)} page(s) no longer match the project."
-        found.append(banner("stale", headline, [first_of(stale, 6), *reasons[:3]]))
+        found.append(banner("stale", headline, [_few(stale), *reasons[:3]]))
     if missing:
         found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
@@ -219,6 +218,10 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
         detail = "Executed notebooks, large tables and most single trials are left out; “make report” makes all."
         found.append(banner("copy", "This is a small copy.", [detail]))
     return [*found, SMOKE] if site.is_smoke else found
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
