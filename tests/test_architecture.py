@@ -383,7 +383,7 @@ NAMED_STREAMS = [
     ),
     *(
         paths.LIBRARY / "pages" / f"{name}.py"
-        for name in ("defects", "defects_network", "interpretation", "reproducibility")
+        for name in ("defects", "defects_network", "defects_training", "interpretation", "reproducibility")
     ),
 ]
 

@@ -10,7 +10,7 @@ from verdict.base.numbers import Claim, Number, Numbers, evaluate_claim
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
-from verdict.pages.evaluation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
+from verdict.pages.ablation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
 from verdict.stats.uncertainty import Resampler
 from verdict.workflow.stage import Stage
 

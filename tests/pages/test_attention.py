@@ -26,6 +26,8 @@ def test_tokens_without_a_place_stand_apart():
     assert share.tolist() == [0.4]
     assert patches.tolist() == [[0.1, 0.2, 0.3]]
     assert attention.split_tokens(weights, 4)[0].tolist() == [0.0]
+    with pytest.raises(ValueError, match="expected at least 5 tokens, one a patch, got 4"):
+        attention.split_tokens(weights, 5)
 
 
 def test_entropy_by_hand():
@@ -122,8 +124,10 @@ def test_a_patch_is_where_the_encoder_cuts_it():
     assert not (expected == images).all()
 
 
-def test_odd_grids_are_refused():
+def test_masks_of_another_shape_and_odd_grids_are_refused():
     images, fill = pictures()
+    with pytest.raises(ValueError, match=r"expected choices of shape \(5, 6\), got \(5, 7\)"):
+        attention.mask_patches(images, np.ones((5, 7), bool), fill, GRID)
     with pytest.raises(ValueError, match="an image of 4 x 9 pixels is not a grid of 3 x 3 patches"):
         attention.patch_contrast(images, fill, (3, 3))
 

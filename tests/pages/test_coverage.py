@@ -11,14 +11,14 @@ from simulated_stage import KEPT, make_stage
 from verdict.decide.sets import adaptive_scores, conformal_quantile
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
-from verdict.pages import calibration
+from verdict.pages import coverage
 from verdict.pages.calibration import halve
 from verdict.stats import uncertainty
 from verdict.stats.scores import softmax
 
 T = 2.0
 # Of two classes none stands beyond the free ranks, so that short adaptive sets are the adaptive ones.
-ALL_KINDS = (*calibration.KINDS, calibration.APS)
+ALL_KINDS = (*coverage.KINDS, coverage.APS)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def stage(tmp_path):
 def sets(stage):
     calib = stage.predictions("calib", trial="text1", seed=11)
     halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
-    return calibration.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    return coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
 
 
 def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, sets, tmp_path, monkeypatch):
@@ -38,18 +38,18 @@ def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, se
     sets.scores.to_parquet(tmp_path / "set_scores.parquet")
     sets.policy.to_parquet(tmp_path / "policy_sets.parquet")
     monkeypatch.setattr(type(stage), "upstream", lambda self, name, file: tmp_path / file)
-    again = calibration.load_sets(stage)
+    again = coverage.load_sets(stage)
     assert again.fits.keys() == sets.fits.keys()
     for key, fit in sets.fits.items():
         assert np.array_equal(again.fits[key].qhat, fit.qhat)
-        assert len(fit.qhat) == (2 if key[1] == calibration.KINDS[1] else 1)
+        assert len(fit.qhat) == (2 if key[1] == coverage.KINDS[1] else 1)
     assert again.policy["alpha"].item() == stage.params.policy.conformal_alpha == 0.1
-    assert 0 < abs(sets.policy_qhat - sets.fits[0.1, calibration.KINDS[0]].qhat[0]) < 0.1, "from the other half"
+    assert 0 < abs(sets.policy_qhat - sets.fits[0.1, coverage.KINDS[0]].qhat[0]) < 0.1, "from the other half"
     settings, probs = stage.params.calibrate, np.random.default_rng(0).dirichlet(np.ones(11), 7)
     raps = {"penalty": settings.raps_penalty, "free_rank": settings.raps_free_rank}
-    short = adaptive_scores(probs, rng=stage.rng(calibration.PREDICT), **raps)
-    assert np.array_equal(calibration.scores_of(stage, calibration.RAPS, probs, calibration.PREDICT), short)
-    assert not np.array_equal(calibration.scores_of(stage, calibration.APS, probs, calibration.PREDICT), short)
+    short = adaptive_scores(probs, rng=stage.rng(coverage.PREDICT), **raps)
+    assert np.array_equal(coverage.scores_of(stage, coverage.RAPS, probs, coverage.PREDICT), short)
+    assert not np.array_equal(coverage.scores_of(stage, coverage.APS, probs, coverage.PREDICT), short)
 
 
 def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
@@ -57,14 +57,14 @@ def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
     ordered, weights = np.sort(rng.uniform(size=11)), rng.integers(0, 4, size=(13, 11))
     weights[0] = 0
     wanted = [[conformal_quantile(np.repeat(ordered, row), alpha) for row in weights] for alpha in (0.2, 0.4)]
-    assert calibration._quantiles(ordered, weights, (0.2, 0.4)).tolist() == wanted
+    assert coverage._quantiles(ordered, weights, (0.2, 0.4)).tolist() == wanted
     assert wanted[0][0] == np.inf
 
 
 def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.coverage_table(stage, sets, [test], T)
-    assert found["kind"].tolist() == [*ALL_KINDS * 3, *(f"{kind}{calibration.LARGEST}" for kind in ALL_KINDS)]
+    found = coverage.coverage_table(stage, sets, [test], T)
+    assert found["kind"].tolist() == [*ALL_KINDS * 3, *(f"{kind}{coverage.LARGEST}" for kind in ALL_KINDS)]
     found = found[found["level"].notna()]
     assert ((found["coverage_low"] <= found["level"]) & (found["level"] <= found["coverage_high"])).all()
     assert ((found["coverage_low"] <= found["coverage"]) & (found["coverage"] <= found["coverage_high"])).all()
@@ -78,10 +78,10 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
     stage = make_stage("07_calibration", tmp_path, sizes={"calib": 20011, "test": 10007}, n_rows_of_group=97)
     calib, test = (stage.predictions(split, trial="text1", seed=11) for split in ("calib", "test"))
     halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
-    sets = calibration.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    sets = coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
     tracemalloc.start()
     try:
-        calibration.coverage_table(stage, sets, [test], T)
+        coverage.coverage_table(stage, sets, [test], T)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -92,20 +92,20 @@ def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets)
     """The page's coverage is that of the sets on the same random numbers, and repeats itself."""
     test = stage.predictions("test", trial="text1", seed=11)
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
-    found = calibration.coverage_table(stage, sets, [test], T)
+    found = coverage.coverage_table(stage, sets, [test], T)
     for alpha in (0.05, 0.1, 0.2):
-        own = adaptive_scores(probs, rng=stage.rng(calibration.PREDICT)) <= sets.fits[alpha, calibration.APS].qhat
-        row = found[(found["kind"] == calibration.APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
+        own = adaptive_scores(probs, rng=stage.rng(coverage.PREDICT)) <= sets.fits[alpha, coverage.APS].qhat
+        row = found[(found["kind"] == coverage.APS) & np.isclose(found["level"], 1 - alpha)].iloc[0]
         assert row["coverage"] == own[np.arange(len(test)), y_true].mean()
         assert row["mean_size"] == own.sum(axis=1).mean()
-    pd.testing.assert_frame_equal(found, calibration.coverage_table(stage, sets, [test], T))
+    pd.testing.assert_frame_equal(found, coverage.coverage_table(stage, sets, [test], T))
 
 
 def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.coverage_table(stage, sets, [test], T)
-    calibration.store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
-    plain = found[found["kind"] == calibration.KINDS[0]]
+    found = coverage.coverage_table(stage, sets, [test], T)
+    coverage.store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
+    plain = found[found["kind"] == coverage.KINDS[0]]
     # Bounds of each level alone would call sound sets missed too often: the largest of three is picked.
     beyond = plain["level"] - plain["coverage_high"] - plain["shortfall_low"]
     assert (beyond >= 0).all() and beyond.max() > 1e-3
@@ -116,68 +116,103 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     assert (stage.numbers["fine.level"].value, stage.numbers["fine.level"].kind) == (pytest.approx(0.9), "setting")
     assert all(stage.numbers[f"fine.{name}"].low is not None for name in ("coverage", "set_size", "share_single"))
     opposite = test.assign(y_true=1 - test["y_true"])
-    broken = calibration.coverage_table(stage, sets, [opposite], T)
-    calibration.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
+    broken = coverage.coverage_table(stage, sets, [opposite], T)
+    coverage.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
 
 
 def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets):
     """No resample shows a row that is left out; the bounds are those of a share of none among so many groups."""
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.coverage_table(
-        stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T
-    )
-    plain = found[found["kind"] == calibration.KINDS[0]]
+    found = coverage.coverage_table(stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T)
+    plain = found[found["kind"] == coverage.KINDS[0]]
     assert (plain["coverage"] == 1).all() and (plain["coverage_low"] < 1).all()
     assert plain["shortfall_high"].tolist() == pytest.approx((plain["level"] - plain["coverage_low"]).tolist())
 
 
 def test_a_single_image_has_coverage_without_an_interval(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11).iloc[:3]
-    found = calibration.coverage_table(stage, sets, [test], T)
-    calibration.store_coverage(stage, found, sets, split="test", n=3, prefix="one")
+    found = coverage.coverage_table(stage, sets, [test], T)
+    coverage.store_coverage(stage, found, sets, split="test", n=3, prefix="one")
     assert stage.numbers["one.coverage"].low is None
     assert stage.numbers["one.coverage_shortfall"].low is None
 
 
 def test_coverage_by_class_counts_every_pair(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    found = calibration.class_coverage(stage, sets, test, T, prefix="fine")
+    found = coverage.class_coverage(stage, sets, test, T, prefix="fine")
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)
     assert set(found["class"]) == {"entailment", "contradiction"}
-    apart = found[found["kind"] == calibration.KINDS[1]]
+    apart = found[found["kind"] == coverage.KINDS[1]]
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
     for row in apart.itertuples():
         k = stage.classes.index(row._2)
-        is_covered = 1 - probs[y_true == k, k] <= sets.fits[0.1, calibration.KINDS[1]].qhat[k]
+        is_covered = 1 - probs[y_true == k, k] <= sets.fits[0.1, coverage.KINDS[1]].qhat[k]
         assert row.coverage == is_covered.mean() == pytest.approx(0.9 - row.shortfall)
-        own, fit = sets.scores[sets.scores["y_true"] == k], sets.fits[0.1, calibration.KINDS[1]]
-        its = calibration.Threshold(0.1, fit.qhat[[k]], fit.n[[k]])
+        own, fit = sets.scores[sets.scores["y_true"] == k], sets.fits[0.1, coverage.KINDS[1]]
+        its = coverage.Threshold(0.1, fit.qhat[[k]], fit.n[[k]])
         scores = 1 - probs[y_true == k, k]
-        (both,), _ = calibration.covered(stage, own, [its], test[y_true == k], scores)
+        (both,), _ = coverage.covered(stage, own, [its], test[y_true == k], scores)
         assert (row.coverage_low, row.coverage_high) == (both.low, both.high)
         alone = stage.resampler(test["group_id"][y_true == k]).mean(is_covered)
         assert both.high - both.low > 1.1 * (alone.high - alone.low), "thresholds vary, too"
     fine = stage.numbers["fine.class_shortfall"]
-    bounds = ("shortfall", "shortfall_low", "shortfall_high")
-    assert [fine.value, fine.low, fine.high] == [apart[name].max() for name in bounds] and fine.low < 0
+    assert [fine.value, fine.low] == [apart[name].max() for name in ("shortfall", "shortfall_low")] and fine.low < 0
+    # As of the other kinds: the upper bound fails only with that of the truly worst class.
+    assert fine.high == (0.9 - apart["coverage_low"]).max() < apart["shortfall_high"].max()
     worse = test.assign(logit_1=test["logit_1"] - 9)
-    calibration.class_coverage(stage, sets, worse, T, prefix="broken")
+    coverage.class_coverage(stage, sets, worse, T, prefix="broken")
     assert stage.numbers["broken.class_shortfall"].low > 0.5
 
 
+def one_group_of(table, k):
+    """The table with one group of class k, and all of the others."""
+    own = table["y_true"] == k
+    return table[~own | (table["group_id"] == table.loc[own, "group_id"].iloc[0])].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("side", ["test", "sets", "no sets"])
+@pytest.mark.parametrize("k", [0, 1])
+def test_a_class_of_one_group_hides_no_other_that_is_missed(stage, sets, k, side):
+    """NaN made the largest shortfall depend on the order of classes, and took every draw from the others."""
+    test = stage.predictions("test", trial="text1", seed=11)
+    test = test.assign(logit_1=test["logit_1"] + (9 if k else -9))
+    alone = test[test["y_true"] != k].reset_index(drop=True)
+    coverage.class_coverage(stage, sets, alone, T, prefix="alone")
+    if side == "test":
+        test = one_group_of(test, k)
+    else:
+        left = one_group_of(sets.scores, k) if side == "sets" else sets.scores[sets.scores["y_true"] != k]
+        sets = coverage._fitted(stage, left, sets.policy_qhat)
+    found = coverage.class_coverage(stage, sets, test, T, prefix="both")
+    apart = found[found["kind"] == coverage.KINDS[1]].set_index("class")
+    few, missed = (apart.loc[stage.classes[one]] for one in (k, 1 - k))
+    assert few[["shortfall", "shortfall_low", "shortfall_high"]].isna().all() and np.isfinite(few["coverage"])
+    number, other = (stage.numbers[f"{prefix}.class_shortfall"] for prefix in ("both", "alone"))
+    assert number.value == missed["shortfall"] > number.low == missed["shortfall_low"] > 0.5
+    if side == "test":
+        assert number.value == other.value
+
+
+def test_without_a_class_that_can_be_judged_no_largest_shortfall_is_stored(stage, sets):
+    test = stage.predictions("test", trial="text1", seed=11)
+    found = coverage.class_coverage(stage, sets, one_group_of(one_group_of(test, 0), 1), T, prefix="few")
+    assert found["shortfall"].isna()[found["kind"] == coverage.KINDS[1]].all()
+    assert "few.class_shortfall" not in stage.numbers
+
+
 def test_short_sets_stand_apart_where_they_charge_for_a_class(stage):
-    assert calibration.RAPS not in calibration.kinds_of(stage)
+    assert coverage.RAPS not in coverage.kinds_of(stage)
     for penalty, free_rank, is_apart in ((0.01, 1, True), (0.01, 0, True), (0.01, 2, False), (0.0, 1, False)):
         params = SimpleNamespace(calibrate=SimpleNamespace(raps_penalty=penalty, raps_free_rank=free_rank))
-        kinds = calibration.kinds_of(SimpleNamespace(params=params, classes=stage.classes))
-        assert (calibration.RAPS in kinds) == is_apart
+        kinds = coverage.kinds_of(SimpleNamespace(params=params, classes=stage.classes))
+        assert (coverage.RAPS in kinds) == is_apart
 
 
 def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
     test = stage.predictions("test", trial="text1", seed=11)
-    loose = calibration.Sets(sets.fits, 0.2, sets.scores)
-    found = calibration.size_coverage(stage, loose, test, T)
+    loose = coverage.Sets(sets.fits, 0.2, sets.scores)
+    found = coverage.size_coverage(stage, loose, test, T)
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)
     empty = found[found["size"] == 0]
     assert len(empty) and (empty["n"] > 0).all() and (empty["coverage"] == 0).all()

@@ -8,7 +8,7 @@ from simulated_stage import make_stage, pairs_of, simulated_table
 from verdict.base.labels import Label
 from verdict.pages import defects as answers
 from verdict.pages.defects import effect_table
-from verdict.pages.evaluation import THRESHOLDS, sweep
+from verdict.pages.error_analysis import THRESHOLDS, sweep
 from verdict.pages.published import read_published
 from verdict.report.plots import forest_rows
 
@@ -138,6 +138,12 @@ def test_the_same_answers_drift_between_epochs(stage):
     assert found["first_row"].tolist() == [0, 13, 26, 39]
     assert stage.numbers["defect.drift.range"].value == found["macro_f1"].max() - found["macro_f1"].min() > 0
     assert stage.numbers["defect.drift.n_epochs"].value == 4
+
+
+def test_nothing_drifts_within_one_epoch(stage):
+    """A range over one epoch is zero whatever was wrong: it is refused, not printed."""
+    with pytest.raises(ValueError, match="a drift is between epochs, got 1"):
+        answers.drift(stage, simulated_table("val", n=211, seed=6), 32, 1)
 
 
 def test_repeated_rows_are_counted():

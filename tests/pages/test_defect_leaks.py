@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.pages import defects as leaks
+from verdict.pages import defects_training as leaks
 
 
 def pairs_of(split, n_groups, size):

@@ -3,7 +3,7 @@
 import pytest
 
 from simulated_stage import make_stage
-from verdict.pages.defects import PUBLISHED, Shape, size_table, store_sizes
+from verdict.pages.defects_training import PUBLISHED, Shape, size_table, store_sizes
 
 SMALL = Shape(3, 3, 10, 14, 22, 26, heads=3, key_dim=4, mlp_dim=17)
 

@@ -36,10 +36,11 @@ from verdict.model.export import table as exported
 from verdict.model.features import Encoders, Features, load_encoders
 from verdict.model.fit import Batches, Rows, _best, epoch_order, predict_logits, score
 from verdict.model.network import FreezePlan, apply_plan, build_suffix
-from verdict.model.predict import DecisionRule, logits_of
+from verdict.model.predict import RAW, DecisionRule, logits_of
 from verdict.model.trials import oversampled, shuffle_images
 from verdict.pages import evaluation
-from verdict.pages.evaluation import THRESHOLDS, changed_parameters, find_ablations, sweep
+from verdict.pages.ablation import changed_parameters, find_ablations
+from verdict.pages.error_analysis import THRESHOLDS, sweep, threshold_effect
 from verdict.report.notebook import read_notebook
 from verdict.stats.metrics import accuracy, macro_f1
 from verdict.stats.uncertainty import Resampler
@@ -107,7 +108,8 @@ def negated_sentences_are_contradictions(name_of, folder):
     probability_threshold_on_logits=lambda logits, threshold: (logits[:, 1] >= threshold).astype(int),
 )
 def all_paths_decide_alike(decide, folder):
-    """Sweep, export and the rule itself give the same answers to the same rows at every threshold."""
+    """Sweep, report, export and the rule itself give the same answers to the same rows at every threshold."""
+    stage = make_stage("05_test", folder)
     rows = simulated_table("test", n=499, seed=3)
     logits, y_true = logits_of(rows), rows["y_true"].to_numpy()
     curve = sweep(rows).set_index("threshold")
@@ -118,6 +120,9 @@ def all_paths_decide_alike(decide, folder):
         names = exported.answers(pairs, logits, rule)["Label"]
         assert [Label.parse(name) for name in names] == answers.tolist()
         assert curve.loc[threshold, "accuracy"] == accuracy(y_true, answers)
+        stage.numbers.clear()
+        threshold_effect(rows, float(threshold), stage=stage)
+        assert stage.numbers["test.n_turned"].value == (answers != RAW.decide(logits)).sum()
 
 
 # 3: the warm-up sees no image of an evaluation split.

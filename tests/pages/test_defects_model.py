@@ -20,7 +20,7 @@ from verdict.model.network import FreezePlan, apply_plan, build_suffix
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
 from verdict.pages import defects_network
-from verdict.pages.defects import IMAGE, NOT, PAIR, Shape, draw_judged
+from verdict.pages.defects_training import IMAGE, NOT, PAIR, Shape, draw_judged
 from verdict.workflow.stages import weights_file
 
 PLANS = [(0, 0), (1, 1)]

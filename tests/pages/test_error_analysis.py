@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from simulated_stage import make_stage, pairs_of
-from verdict.pages import evaluation as error_analysis
+from verdict.pages import error_analysis
 from verdict.stats.metrics import macro_f1
 
 
@@ -114,6 +114,12 @@ def test_the_order_of_pairs_plays_no_part(stage, worded):
 
 def test_no_group_at_all_gives_an_empty_table(stage, worded):
     assert error_analysis.accuracy_by_words(*worded, {"absent": ["giraffe"]}, stage=stage).empty
+
+
+def test_predictions_without_a_pair_are_refused(stage, worded):
+    table, pairs = worded
+    with pytest.raises(ValueError, match="701 predictions have no pair"):
+        error_analysis.accuracy_by_words(table, pairs.assign(pair_id="none").iloc[:1], WORDS, stage=stage)
 
 
 def test_a_gallery_shows_mistakes_whose_image_is_stored():

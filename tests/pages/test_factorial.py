@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from simulated_stage import KEPT, make_stage
-from verdict.pages.independent import HALVES, cell_table, read_tables, scores_by_split, skills, store_contrasts
+from verdict.pages.independent import NEW, cell_table, read_tables, scores_by_split, skills, store_contrasts
 
 SIZES = {"calib": 59, "test": 701, "independent": 307, "independent_images": 211, "independent_sentences": 223}
 
@@ -34,7 +34,7 @@ def test_the_cells_and_what_each_half_does(stage):
     nothing = scores.assign(**dict.fromkeys(("auto_error", "auto_error_low", "auto_error_high")))
     cells = cell_table(tables, {"accuracy": scores, "auto_error": nothing}).set_index("new")
     assert cells["auto_error"].isna().all(), "where nothing goes out alone"
-    values = {split: accuracy(tables[split]) for split in HALVES}
+    values = {split: accuracy(tables[split]) for split in NEW}
     assert cells["accuracy"].tolist() == pytest.approx(list(values.values()))
     assert cells.loc["images", "n"] == 211 and cells.loc["sentences", "n"] == 223
     assert (cells["accuracy_low"] < cells["accuracy"]).all() and (cells["accuracy"] < cells["accuracy_high"]).all()

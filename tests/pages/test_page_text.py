@@ -216,6 +216,7 @@ CASES = [
         )
         for gap, said, unsaid in ((UP, missed, kept), (SPANS, kept, missed))
     ),
+    (PROMISE, {name: n for name, n in SETS.items() if "class" not in name}, {}, "the same sets).", "worst class"),
     *(
         (
             ("01_data", "data.train.n_words"),

@@ -157,10 +157,10 @@ def test_the_gain_is_the_difference_of_two_probes(scored):
 def test_a_seed_gives_one_picture_and_small_samples_are_drawn():
     x = labelled(47, shift=9.0, seed=5).x
     one, same, other = (embed(x, perplexity=30.0, seed=seed) for seed in (42, 42, 43))
-    assert (one[0] == same[0]).all()
-    assert one[0].shape == (47, 2) and np.isfinite(one[0]).all()
-    assert one[1] == pytest.approx(46 / 3)
-    assert other[0].shape == (47, 2)
+    assert (one.points == same.points).all()
+    assert one.points.shape == (47, 2) and np.isfinite(one.points).all()
+    assert one.perplexity == pytest.approx(46 / 3)
+    assert other.points.shape == (47, 2)
     with pytest.raises(ValueError, match="at least four points, got 3"):
         embed(x[:3], perplexity=30.0, seed=42)
 
@@ -169,6 +169,6 @@ def test_neighbours_in_the_picture_are_neighbours_in_the_layer():
     rng = np.random.default_rng(6)
     y = np.arange(60) % 2
     x = rng.normal(size=(60, 7)) + 40 * y[:, None]
-    points = embed(x, perplexity=8.0, seed=42)[0]
+    points = embed(x, perplexity=8.0, seed=42).points
     np_distance = distances(points) + np.diag(np.full(60, np.inf))
     assert (y[np_distance.argmin(axis=1)] == y).all()

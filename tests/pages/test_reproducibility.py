@@ -82,9 +82,9 @@ def test_every_other_execution_of_the_report_is_read(tmp_path):
     stage = stage_of(tmp_path)
     records = repro.read_records(stage)
     everything = executions(stage.all_params)
-    assert [(record["stage"], record["trial"] or None) for record in records] == everything[:-1]
+    assert [(record.stage, record.trial or None) for record in records] == everything[:-1]
     assert everything[-1] == (NAME, None)
-    assert {"10_clip_probes", "07_calibration-clip", SIGNALS, CLIP_ANSWERS} <= {record["stage"] for record in records}
+    assert {"10_clip_probes", "07_calibration-clip", SIGNALS, CLIP_ANSWERS} <= {record.stage for record in records}
     shown = repro.store(stage, repro.record_table(records))
     assert stage.numbers["repro.n_executions"].value == len(everything)
     assert stage.numbers["repro.n_outputs"].value == 2 * len(records)
@@ -95,7 +95,7 @@ def test_every_other_execution_of_the_report_is_read(tmp_path):
 def test_files_are_hashed_again_whatever_their_sizes_and_times_say(tmp_path, monkeypatch, file):
     """The change keeps size and times, by which an untouched file is told everywhere else; the record is as it was."""
     stage = stage_of(tmp_path)
-    recorded = {(r["stage"], r["trial"] or None): r for r in repro.read_records(stage)}
+    recorded = {(r.stage, r.trial or None): r.content for r in repro.read_records(stage)}
     changed = tmp_path / file
     text = changed.read_text()
     changed.write_text(text[::-1])

@@ -28,10 +28,12 @@ from verdict.base.parameter_files import merge, read_yaml
 from verdict.base.params import load_params, validate
 from verdict.report import __main__ as rendering, executions as found
 from verdict.report.__main__ import main
-from verdict.report.executions import Execution, duration, find_executions, hashes, merged_numbers, parameters, seeds
+from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.exporter import Site
-from verdict.report.index import BOX_H, BOX_W, MARGIN, draw_pipeline, index_banners, placed, targets
+from verdict.report.index import index_banners, targets
 from verdict.report.outputs import MIME
+from verdict.report.pipeline import BOX_H, BOX_W, MARGIN, Node, draw_pipeline, placed
+from verdict.report.provenance import duration, hashes, parameters, seeds
 from verdict.report.site import PAGES, build_site
 from verdict.workflow.stage_parameters import resolved
 
@@ -202,6 +204,14 @@ def test_a_temperature_at_the_end_of_its_search_is_a_warning_and_no_finding(at_b
     assert [text.startswith("The temperature (CLIP) lies at the end") for text in told] == [True] * bool(at_bound)
 
 
+@pytest.mark.parametrize("status", ["failed", "stale", "missing"])
+def test_pages_of_a_banner_are_listed_as_anywhere_else(status):
+    runs = [Execution(f"0{k}_x", f"0{k}_x", status) for k in range(1, 9)]
+    names = [run.name for run in runs]
+    listed = ", ".join(names) if status == "missing" else f"{', '.join(names[:6])} and 2 more"
+    assert [banner["detail"] for banner in index_banners(Site("demo", executions=runs))] == [listed]
+
+
 def test_changed_code_gets_a_page_that_refuses(project):
     notebook("05_test", TEXT, code("profile = 'other'", "parameters"))
     built = build_site("demo")
@@ -333,7 +343,7 @@ def test_the_command_line_refuses_an_unknown_profile(demo, capsys):
 
 
 def node(name, *needs):
-    return {"name": name, "status": "done", "detail": "1 min 01 s", "href": f"{name}.html", "needs": needs}
+    return Node(name, "done", "1 min 01 s", f"{name}.html", needs)
 
 
 def test_the_picture_follows_the_needs():

@@ -6,11 +6,11 @@ import pytest
 
 from verdict.base.artifacts import write_json
 from verdict.report.executions import Execution
-from verdict.report.index import draw_jobs, job_of, jobs_of, lanes
+from verdict.report.pipeline import Job, draw_jobs, jobs_of, lanes
 
 
 def job(name, node, started, elapsed):
-    return job_of(name, {"host": {"node": node}, "started": f"2026-03-01T10:00:{started:02d}Z", "elapsed_s": elapsed})
+    return Job(name, node, "", 0, "cpu", 1000 + started, elapsed)
 
 
 JOBS = [job("a", "n1", 0, 10), job("b", "n1", 4, 3), job("c", "n2", 1, 5), job("d", "n1", 7, 20), job("e", "n2", 6, 2)]
@@ -23,7 +23,7 @@ def execution(notebook, second, host, *, folder=None, **run):
 
 def test_no_two_jobs_of_a_row_overlap_and_rows_are_few():
     rows = lanes(JOBS)
-    assert [(node, [one["name"] for one in row]) for node, row in rows] == [
+    assert [(node, [one.name for one in row]) for node, row in rows] == [
         ("n1", ["a"]),
         ("n1", ["b", "d"]),
         ("n2", ["c", "e"]),
@@ -43,7 +43,7 @@ def test_the_picture_has_a_bar_of_the_right_length_for_each_job():
     width = {name: float(w) for w, name in re.findall(r'width="([\d.]+)" height="18" rx="3"><title>(\w):', picture)}
     assert set(width) == set("abcde")
     for one in JOBS:
-        assert width[one["name"]] / width["a"] == pytest.approx(one["elapsed_s"] / 10, rel=0.01)
+        assert width[one.name] / width["a"] == pytest.approx(one.elapsed_s / 10, rel=0.01)
     assert 'aria-label="Timeline of jobs by node. 5 jobs' in picture
 
 
@@ -57,7 +57,7 @@ def test_every_job_is_told_with_its_place_shards_included(tmp_path):
         Execution("05_test", "05_test", "missing"),
     ]
     found = jobs_of(executions)
-    assert [(one["name"], one["node"], one["number"]) for one in found] == [
+    assert [(one.name, one.node, one.number) for one in found] == [
         ("features 0-of-2", "n2", "9"),
         ("training text1-s11", "n2", "9"),
         ("features", "n1", "12"),

@@ -23,11 +23,12 @@ from report_tools import (
 from verdict.base import paths
 from verdict.base.numbers import POINTS, Number, Numbers, named
 from verdict.report.engine import clean
-from verdict.report.executions import Execution, changes
+from verdict.report.executions import Execution
 from verdict.report.exporter import Link, Site, claim_row
 from verdict.report.markdown import Markdown
 from verdict.report.notebook import Cell, RenderError
 from verdict.report.outputs import MIME, clean_svg
+from verdict.report.provenance import changes
 from verdict.report.say import show_claims
 from verdict.report.site import title_and_question
 

@@ -16,7 +16,7 @@ from report_runs import PROFILE, copy_project, environment
 from verdict.base import paths
 from verdict.base.artifacts import verify_outputs, write_text
 from verdict.report.executions import find_executions
-from verdict.report.index import jobs_of
+from verdict.report.pipeline import jobs_of
 from verdict.workflow import slurm
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(bool(slurm.why_not()), reason=f"no Slurm: {slurm.why_not()}")]
@@ -118,10 +118,10 @@ def test_every_stored_number_is_that_of_the_local_run(finished, local, figures):
 
 def test_jobs_ran_on_every_node_and_the_page_says_where(finished, figures):
     jobs = jobs_of(find_executions(PROFILE, work=finished / "work" / PROFILE))
-    assert all(job["number"] for job in jobs) and len({job["number"] for job in jobs}) == len(jobs)
+    assert all(job.number for job in jobs) and len({job.number for job in jobs}) == len(jobs)
     nodes = nodes_up()
-    assert {job["node"] for job in jobs} <= set(nodes)
-    by_node = {node: sum(job["node"] == node for job in jobs) for node in sorted({job["node"] for job in jobs})}
+    assert {job.node for job in jobs} <= set(nodes)
+    by_node = {node: sum(job.node == node for job in jobs) for node in sorted({job.node for job in jobs})}
     figures("jobs by node", ", ".join(f"{node}: {count}" for node, count in by_node.items()))
     assert len(by_node) >= min(2, len(nodes))
     assert {job["name"] for job in jobs} >= {"features 0-of-2", "features 1-of-2", "features"}

@@ -25,8 +25,9 @@ from verdict.model.kept import KeptModel, load_warmup
 from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images, warmup_splits
-from verdict.pages import defects
-from verdict.pages.defects import Effect, Fits, Shape, f1_of, measure
+from verdict.pages import defects_training as leaks
+from verdict.pages.defects import Effect, f1_of, measure
+from verdict.pages.defects_training import Fits, Shape
 from verdict.pages.reproducibility import compare_again
 from verdict.stats.uncertainty import NOTHING
 from verdict.workflow.stage import Stage
@@ -168,7 +169,7 @@ def shape_of(network: Network, params: ModelParams) -> Shape:
     return Shape(*sides, vision.mlp_dim, text.intermediate_dim, params.heads, params.key_dim, params.mlp_dim)
 
 
-def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = defects.PUBLISHED_SHARE) -> Fits:
+def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = leaks.PUBLISHED_SHARE) -> Fits:
     """Fit the fusion head three times on few images, from the warm-up's weights and by one seed: `clean`, `leaked` on
     test images as well (D03), and `zero_to_one` on pixels in the study's range (D04).
 
@@ -176,8 +177,8 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
     pairs leaks into a fit.
     """
     rng = stage.rng("defects.fits")
-    fits = defects.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
-    val = defects.draw_groups(stage.pairs(Split.VAL), n_images, rng)
+    fits = leaks.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)
+    val = leaks.draw_groups(stage.pairs(Split.VAL), n_images, rng)
     model = load_warmup(stage)
     shown = pd.concat([fits.clean, val, judged])["image_id"].to_numpy()
     stored, rescaled = model.features, features_of(model, shown, zero_to_one)
@@ -200,15 +201,15 @@ def _fit_and_answer(stage: Stage, model: KeptModel, features: Features, tables: 
     return model.logits(tables[2], features)
 
 
-NUMBERED = {"all": "defect.leak", defects.PAIR: "defect.leak_pair"}
+NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair"}
 
 
 def leak_effects(stage: Stage, found: Fits, table: pd.DataFrame) -> pd.DataFrame:
     """D03: macro-F1 of the clean and the leaking fit by what the leaking one has seen of the test pairs: numbers
     `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
     """
-    rows, seen, effects = rows_of(table, found.judged), defects.exposure(found.leaked, found.judged), []
-    for what in ("all", defects.PAIR, defects.IMAGE, defects.NOT):
+    rows, seen, effects = rows_of(table, found.judged), leaks.exposure(found.leaked, found.judged), []
+    for what in ("all", leaks.PAIR, leaks.IMAGE, leaks.NOT):
         chosen = np.ones(len(rows), dtype=bool) if what == "all" else seen == what
         if chosen.any():
             effect = compared(stage, rows[chosen], found.logits["clean"][chosen], found.logits["leaked"][chosen])
@@ -232,11 +233,11 @@ def leak_counts(stage: Stage, found: Fits) -> pd.DataFrame:
     """
     trained = stage.pairs(warmup_splits(stage)[0])
     asked = {
-        "this report's warm-up, against every reported split": (trained, defects.reported(stage.pairs())),
+        "this report's warm-up, against every reported split": (trained, leaks.reported(stage.pairs())),
         "the clean fit, against its test images": (found.clean, found.judged),
         "the leaking fit, against its test images": (found.leaked, found.judged),
     }
-    rows = [{"training": name, **defects.shared_with(*tables)} for name, tables in asked.items()]
+    rows = [{"training": name, **leaks.shared_with(*tables)} for name, tables in asked.items()]
     stage.counts("defect.leak", {"n_images_ours": rows[0]["n_images_seen"]})
     seen = {"n_images": rows[2]["n_images_seen"], "n_pairs": rows[2]["n_pairs_seen"]}
     stage.counts("defect.leak", seen, split=str(Split.TEST))

@@ -1,12 +1,7 @@
-"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice; what one change does;
-and where the kept model errs, by the threshold of its decision and by the words of the hypothesis.
+"""From prediction tables to numbers with intervals: one model, one group, a comparison, a choice.
 
 Intervals are those of the stage's resampler, over groups of images; over several seeds they cover training again. An
 interval without width is none: it says that nothing varied in the resamples, not that nothing could.
-
-What one change does is a trial minus its twin, which differs from it in that change alone. Unfreezing is such a change,
-and so is longer training. A comparison of trials that differ in more than one thing says nothing about any of them;
-what else differs is found from the trials' settings and named.
 """
 
 from __future__ import annotations
@@ -15,25 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from verdict.base.labels import Label, Split, class_names, in_words
 from verdict.base.numbers import ESTIMATE, SETTING, Number, Numbers, named
-from verdict.base.params import TrialParams, trial_difference
-from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
+from verdict.base.params import TrialParams
 from verdict.model import lineage
-from verdict.model.lineage import DEPTH, epochs_text, least_trained, setting_text, training_text
-from verdict.model.oversample import bucket_flags
-from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
+from verdict.model.lineage import DEPTH, epochs_text, least_trained, training_text
+from verdict.model.predict import RAW, logits_of, right_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
 from verdict.stats.metrics import accuracy_of, brier, class_scores, confusion_counts, ece_interval, macro_f1_of, nll
-from verdict.stats.uncertainty import NOTHING, Interval, Statistic, bounded, columns_of, holm, with_bounds
-from verdict.stats.weighted import mean_gap
+from verdict.stats.uncertainty import Interval, Statistic, bounded, columns_of, holm, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
 
@@ -155,7 +147,7 @@ def mean_score(stage: Stage, own: SeedAnswers, first: SeedAnswers | None = None,
     return _with_width(resampler.compare(first.statistics(metric) if first else (), own.statistics(metric)))
 
 
-def score_runs(stage: Stage, runs: Mapping) -> pd.DataFrame:
+def score_runs(stage: Stage, runs: Mapping[int, Any]) -> pd.DataFrame:
     """Scores on val of a trial's `TrainingRun`s, one row a seed: seed, best_epoch, macro_f1 and nll with intervals.
 
     Numbers `<trial>_s<seed>.n_trainable`, `.best_epoch`, `.val.…` of `estimate`, and `<trial>.val.macro_f1` over seeds.
@@ -352,192 +344,3 @@ def _reference(stage: Stage, name: str, table: pd.DataFrame, number: str, trial:
     trained = {"epochs": epochs, "seed": str(table["seed"].iloc[0]) if trial else ""}
     row = {"answers": name, **trained, "accuracy": found["reference.accuracy"]}
     return row | with_bounds("macro_f1", found["reference.macro_f1"])
-
-
-# Changes that are looked for, as the parameters of the twin that lacks them.
-FACTORS: dict[str, dict] = {
-    "oversampling": {"oversample": {}},
-    "augmentation": {"augment": "none", "views": 0},
-}
-METRICS = ("accuracy", "macro_f1")
-OVERALL = "all pairs"
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """A trial and its twin, which lacks the trial's one change."""
-
-    factor: str
-    trial: TrialParams
-    twin: TrialParams
-
-    def prefix(self, place: int = 0) -> str:
-        """Of stored differences: on all pairs, or on the bucket of that place, counted from 1."""
-        return f"ablation.{self.trial.name}.{self.factor}" + (f".bucket_{place}" if place else "")
-
-
-def find_ablations(trials: Sequence[TrialParams]) -> list[Ablation]:
-    """Every trial with a twin, in the order of the trials; of several twins the first counts."""
-    found = []
-    for trial in trials:
-        twins = {one.name: {key: had for key, (had, _) in trial_difference(one, trial).items()} for one in trials}
-        for factor, lacking in FACTORS.items():
-            twin = next((one for one in trials if twins[one.name] == lacking), None)
-            found += [Ablation(factor, trial, twin)] if twin else []
-    return found
-
-
-def changed_parameters(ablations: Sequence[Ablation]) -> pd.DataFrame:
-    """All that differs between each trial and its twin: trial, twin, parameter, value of each."""
-    rows = [
-        (one.trial.name, one.twin.name, name, setting_text(in_trial), setting_text(in_twin))
-        for one in ablations
-        for name, (in_twin, in_trial) in trial_difference(one.twin, one.trial).items()
-    ]
-    return pd.DataFrame(rows, columns=["trial", "twin", "parameter", "in_trial", "in_twin"])
-
-
-def ablation_table(stage: Stage, ablations: Sequence[Ablation], split: str = Split.VAL) -> pd.DataFrame:
-    """Each trial minus its twin on the same pairs and seeds, on all pairs and on each bucket that it oversamples.
-
-    Returns trial, minus, on, n, accuracy and macro_f1 (differences, with low and high, over images and training again);
-    a bucket without pairs is left out. Numbers `<Ablation.prefix>.<metric>`, `ablation.<factor>.accuracy`, `.trial` and
-    `.twin` of the first of each factor, `ablation.n_differences` and `.n_shown` (rows whose accuracy differs).
-    """
-    pairs = stage.pairs(split)
-    flags = bucket_flags(pairs).set_index(pairs["pair_id"]) if ablations else pd.DataFrame()
-    rows = [row for one in ablations for row in _rows(stage, one, flags, split)]
-    table = pd.DataFrame(rows, columns=["trial", "minus", "on", "n", *columns_of(*METRICS)])
-    for factor, one in {one.factor: one for one in reversed(ablations)}.items():
-        told = {"trial": named(one.trial.name), "twin": named(one.twin.name)}
-        told["accuracy"] = stage.numbers[f"{one.prefix()}.accuracy"]
-        stage.numbers.merge({f"ablation.{factor}.{name}": number for name, number in told.items()})
-    is_shown = (table["accuracy_low"] > 0) | (table["accuracy_high"] < 0)
-    stage.counts("ablation", {"n_differences": len(table), "n_shown": is_shown.sum()}, split=str(split))
-    return table
-
-
-def _rows(stage: Stage, one: Ablation, flags: pd.DataFrame, split: str) -> list[dict]:
-    trial, twin = (collect(stage, side.name, split) for side in (one.trial, one.twin))
-    order = stage.predictions(split, trial=one.trial.name, seed=trial.seeds[0])["pair_id"]
-    rows = []
-    for place, name in enumerate([OVERALL, *(one.trial.oversample if one.factor == "oversampling" else ())]):
-        if place and not (name in flags and flags[name].any()):
-            continue
-        chosen = flags.loc[order, name].to_numpy() if place else np.ones(len(order), dtype=bool)
-        row = {"trial": one.trial.name, "minus": one.twin.name, "on": name, "n": int(chosen.sum())}
-        parts = trial.part(chosen), twin.part(chosen)
-        gaps = {metric: mean_score(stage, *parts, metric=metric) for metric in METRICS}
-        stage.estimates(one.prefix(place), gaps, n=row["n"], split=str(split), seeds=trial.seeds)
-        rows.append(row | bounded(gaps))
-    return rows
-
-
-def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = None) -> pd.DataFrame:
-    """What unfreezing adds to frozen encoders whose training is nearest, and what training them longer adds alone.
-
-    Returns change, trial, minus, training (alike, or in what the two differ), macro_f1 (difference over seeds and the
-    same pairs, with interval). Numbers `<prefix>.gain_over_frozen`, `.gain_of_longer_training` and `.gain_in_all`, not
-    defined where there is nothing to compare; by default the prefix is the split.
-    """
-    trials, least = stage.params.training.trials, least_trained(stage.params.training.trials)
-    start = least.name if least else ""
-    compared = {
-        "gain_over_frozen": ("unfreezing", kept.unfrozen, kept.frozen),
-        "gain_of_longer_training": ("longer training alone", kept.frozen, start),
-        "gain_in_all": ("both", kept.unfrozen, start),
-    }
-    rows, seeds = [], tuple(stage.params.training.seeds)
-    for name, (change, trial, minus) in compared.items():
-        found = NOTHING
-        if trial and minus and trial != minus and (name == "gain_over_frozen" or kept.frozen != start):
-            found = mean_score(stage, collect(stage, trial, split), collect(stage, minus, split))
-            row = {"change": change, "trial": trial, "minus": minus, "training": training_text(trials, trial, minus)}
-            rows.append({**row, **with_bounds("macro_f1", found)})
-        stage.numbers[f"{prefix or split}.{name}"] = found.number(split=str(split), seeds=seeds)
-    return pd.DataFrame(rows, columns=["change", "trial", "minus", "training", *columns_of("macro_f1")])
-
-
-def gain_statement(split: str, table: pd.DataFrame) -> str:
-    """The claim that unfreezing adds something, with how the two that `gains` compares were trained."""
-    training = table.loc[table["change"] == "unfreezing", "training"].tolist()
-    return f"Unfreezing beats frozen encoders in macro-F1 on {split}{f' (training {training[0]})' if training else ''}"
-
-
-# The study's grid: 0.05 to 0.95 in steps of 0.05, as probabilities of contradiction.
-THRESHOLDS = np.arange(1, 20) / 20
-# A picture of more classes can be read no more.
-DRAWN_CLASSES = 20
-
-
-def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[str] = class_names()) -> pd.DataFrame:
-    """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
-    counts = confusion_counts(table["y_true"], decision, len(classes)).astype(int)
-    return pd.DataFrame(counts, columns=list(classes), index=pd.Index(classes, name="truth"))
-
-
-def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict:
-    """Images and titles of `evaluation.confident_mistakes`, as a gallery shows them; none where no image is stored."""
-    images = stage.images()
-    shown = mistakes.iloc[:0] if images is None else mistakes[[name in images for name in mistakes["image_id"]]]
-    names = ["the other"] * 2 if len(stage.classes) == 2 else stage.classes
-    words = shown.get("hypothesis", shown["image_id"])
-    told = zip(words, shown["label"], shown["prob"], shown["answered"], strict=True)
-    titles = [f"{text}\n({label}; P {prob:.2f} for {names[answered]})" for text, label, prob, answered in told]
-    return {"images": [images.thumbnail(image_id) for image_id in shown["image_id"]], "titles": titles}
-
-
-def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFrame:
-    """Scores of a table of val at thresholds in (0, 1) of the probability of contradiction: threshold, macro_f1,
-    accuracy; one that is chosen on the rows that it is judged on says nothing about others.
-    """
-    y_true, logits = table["y_true"].to_numpy(), logits_of(table)
-    rows = []
-    for threshold in np.asarray(thresholds, dtype=np.float64):
-        answer = DecisionRule(threshold=float(threshold)).decide(logits)
-        score = macro_f1_of(y_true, answer, logits.shape[1])()
-        rows.append({"threshold": float(threshold), "macro_f1": float(score), "accuracy": (y_true == answer).mean()})
-    return pd.DataFrame(rows)
-
-
-def best_threshold(curve: pd.DataFrame) -> float:
-    """The threshold with the largest macro-F1; the lowest of several equal ones, as in the study."""
-    ordered = curve.sort_values("threshold")
-    return float(ordered["threshold"].iloc[int(ordered["macro_f1"].to_numpy().argmax())])
-
-
-def threshold_effect(table: pd.DataFrame, threshold: float, *, stage: Stage) -> None:
-    """What a threshold changes against one half on the same rows, paired: numbers `<split>.threshold_gain`, in
-    macro-F1, and `.n_turned`, the answers that change.
-    """
-    y_true, groups, logits = table["y_true"].to_numpy(), table["group_id"].to_numpy(), logits_of(table)
-    shared = about(stage, table)
-    half, moved = (
-        SeedAnswers(y_true, groups, rule.decide(logits)[None], shared["seeds"], logits.shape[1])
-        for rule in (RAW, DecisionRule(threshold=threshold))
-    )
-    stage.estimates(shared["split"], {"threshold_gain": mean_score(stage, moved, half)}, **shared)
-    stage.counts(shared["split"], {"n_turned": (half.answers != moved.answers).sum()}, **shared)
-
-
-def accuracy_by_words(
-    table: pd.DataFrame, pairs: pd.DataFrame, groups: Mapping[str, Sequence[str]] = SEMANTIC_WORDS, *, stage: Stage
-) -> pd.DataFrame:
-    """Accuracy on the hypotheses that use a group of words, by default the ten semantic buckets, and on all others.
-
-    Returns a row for each group that occurs, worst first: label, n, n_wrong, value (accuracy), low, high, difference
-    (inside minus outside, NaN where a group holds all rows), n_undefined (resamples that leave one of the two empty).
-    """
-    sentences = pairs.set_index("pair_id")["hypothesis"].reindex(table["pair_id"])
-    flags = keyword_flags(sentences.tolist(), groups)
-    hit = right_of(table).astype(np.float64)
-    resampler, rows = stage.resampler(table["group_id"]), []
-    for name in flags.columns[flags.any()]:
-        inside = flags[name].to_numpy()
-        own = resampler.of(inside).mean(hit[inside], span=SHARE)
-        gap = NOTHING if inside.all() else resampler.interval(partial(mean_gap, hit, inside))
-        row = {"label": name, "n": int(inside.sum()), "n_wrong": int((1 - hit[inside]).sum())}
-        row |= {"value": own.value, "low": own.low, "high": own.high}
-        rows.append(row | with_bounds("difference", gap) | {"n_undefined": gap.n_undefined})
-    columns = ["label", "n", "n_wrong", "value", "low", "high", *columns_of("difference"), "n_undefined"]
-    return pd.DataFrame(rows, columns=columns).sort_values("value", kind="stable", ignore_index=True)

@@ -3,7 +3,10 @@
 The framework is imported only where there is a model to explain.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,9 @@ from verdict.decide.policy import Decision
 from verdict.model.selection import Selection
 from verdict.stats.scores import top_class
 from verdict.workflow.stage import Stage
+
+if TYPE_CHECKING:
+    from verdict.model.integrated_gradients import Attribution
 
 
 def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.DataFrame:
@@ -32,7 +38,11 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
 
 
 ANSWERS = {"entailment": "true", "contradiction": "not true"}
-DOES = dict(zip(Decision, ("Goes out alone", "A person is asked a short question", "Goes to a person"), strict=True))
+DOES = {
+    Decision.AUTO: "Goes out alone",
+    Decision.CLARIFY: "A person is asked a short question",
+    Decision.HUMAN: "Goes to a person",
+}
 
 
 def examples(stage: Stage, batch: DecidedBatch) -> dict:
@@ -60,12 +70,12 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
     return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
 
 
-def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list:
-    """An `Attribution` by integrated gradients for each decision; none for saved logits, which lead to no input.
+def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
+    """Integrated gradients of some decisions; none for saved logits, which lead to no input.
 
     Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
     """
-    found = []
+    found: list[Attribution] = []
     if not stage.is_recorded and len(chosen):
         from verdict.model.integrated_gradients import attribute_pairs
 
@@ -75,7 +85,7 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list:
     return found
 
 
-def attribution_table(found: Sequence, chosen: pd.DataFrame) -> pd.DataFrame:
+def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
     """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
     if not found:
         return pd.DataFrame()
@@ -88,7 +98,7 @@ def attribution_table(found: Sequence, chosen: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def drawings(found: Sequence, chosen: pd.DataFrame) -> dict:
+def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict:
     """What `draw_attributions` needs."""
     return {
         "images": [attribution.image for attribution in found],

@@ -187,18 +187,22 @@ def _fill(stage: Stage, present: Mapping[str, object], names: tuple[str, ...]) -
 
 
 # What a split holds that test does not.
-HALVES = {Split.TEST: "nothing", Split.INDEPENDENT_IMAGES: "images"}
-HALVES |= {Split.INDEPENDENT_SENTENCES: "sentences", Split.INDEPENDENT: "both"}
+NEW: Mapping[Split, str] = {
+    Split.TEST: "nothing",
+    Split.INDEPENDENT_IMAGES: "images",
+    Split.INDEPENDENT_SENTENCES: "sentences",
+    Split.INDEPENDENT: "both",
+}
 
 
 def cell_table(tables: Tables, sources: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The four cells side by side: new (what is), n, and each value of `sources` with its interval, which are
     tables of one row a split by the value's name. No rows where a cell is missing.
     """
-    if not set(HALVES) <= set(tables):
+    if not set(NEW) <= set(tables):
         return pd.DataFrame()
     rows = []
-    for split, new in HALVES.items():
+    for split, new in NEW.items():
         row: dict[str, object] = {"new": new, "n": len(tables[split])}
         for name, source in sources.items():
             own = source[source["split"] == split].iloc[0].fillna(np.nan)  # None where nothing went out alone
@@ -211,13 +215,13 @@ def store_contrasts(stage: Stage, tables: Tables) -> None:
     """Where there are all cells, numbers `independent.images_minus_sentences`: accuracy with new images alone minus
     that with new sentences alone; `.interaction`: by how much both lose less (above zero) than the two losses together.
     """
-    if not set(HALVES) <= set(tables):
+    if not set(NEW) <= set(tables):
         return
     value, drawn = {}, {}
-    for split in HALVES:
+    for split in NEW:
         hit, draws = _answers(tables[split])[0], stage.resampler(tables[split]["group_id"])
         value[split], drawn[split] = hit.mean(), draws.replicates(partial(weighted_mean, hit))
-    old, images, words, both = HALVES
+    old, images, words, both = NEW
     signs = {"images_minus_sentences": {images: 1, words: -1}, "interaction": {both: 1, images: -1, words: -1, old: 1}}
     for name, sign in signs.items():
         mean, replicates = (sum(by * of[split] for split, by in sign.items()) for of in (value, drawn))

@@ -32,6 +32,8 @@ SPANS = {"prob": SHARE, "flipped": SHARE, "logit_change": None}
 def split_tokens(attention: np.ndarray, n_patches: int) -> tuple[np.ndarray, np.ndarray]:
     """Attention (..., n_tokens) as the share of tokens without a place (...) and weights (..., n_patches)."""
     n_other = attention.shape[-1] - n_patches
+    if n_other < 0:
+        raise ValueError(f"expected at least {n_patches} tokens, one a patch, got {attention.shape[-1]}")
     return attention[..., :n_other].sum(axis=-1), attention[..., n_other:]
 
 
@@ -110,6 +112,8 @@ def patch_contrast(images: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) 
 
 def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Images, uint8 (n, H, W, 3), with chosen patches, bool (n, n_patches), replaced by those of the picture `fill`."""
+    if chosen.shape != (len(images), grid[0] * grid[1]):
+        raise ValueError(f"expected choices of shape {(len(images), grid[0] * grid[1])}, got {chosen.shape}")
     places = chosen.reshape(-1, grid[0], 1, grid[1], 1, 1)
     return np.where(places, by_patch(fill, grid), by_patch(images, grid)).reshape(images.shape)
 
@@ -266,10 +270,17 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     return (weights * np.where(weights > 0, values, 0.0)).sum(axis=-1) / weights.sum(axis=-1)
 
 
-def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: str, last: str) -> pd.DataFrame:
+def layer_scores(
+    stage: Stage,
+    layers: Mapping[str, tuple[Labelled, Labelled, Labelled]],
+    *,
+    sample: np.ndarray,
+    first: str,
+    last: str,
+) -> pd.DataFrame:
     """What a linear probe reads from each layer, and how far apart its classes lie.
 
-    `layers`: three `Labelled` (train, tune, test) by name, in the network's order, of the same pairs each; `sample`
+    `layers`: states of train, tune and test by name, in the network's order, of the same pairs each; `sample`
     (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
     intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
     Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
@@ -293,12 +304,19 @@ def layer_scores(stage: Stage, layers: Mapping, *, sample: np.ndarray, first: st
     return pd.DataFrame(rows)
 
 
-def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, float]:
-    """t-SNE of states (n, d) on one thread, so that a seed gives one picture: points (n, 2) without units, and the
-    perplexity as used.
+@dataclass(frozen=True)
+class Embedding:
+    """Points (n, 2) without units, and the perplexity as used."""
 
-    It is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton 2008,
-    Visualizing data using t-SNE).
+    points: np.ndarray
+    perplexity: float
+
+
+def embed(x: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
+    """t-SNE of states (n, d) on one thread, so that a seed gives one picture; ValueError for fewer than four points.
+
+    The perplexity is at most a third of the other points, so that small samples can be drawn (van der Maaten and Hinton
+    2008, Visualizing data using t-SNE).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -308,7 +326,8 @@ def embed(x: np.ndarray, *, perplexity: float, seed: int) -> tuple[np.ndarray, f
     used = min(perplexity, (len(x) - 1) / 3)
     with threadpool_limits(1):
         model = TSNE(n_components=2, perplexity=used, init="pca", max_iter=1000, random_state=seed)
-        return model.fit_transform(x.astype(np.float32)).astype(np.float64), used
+        points = model.fit_transform(x.astype(np.float32))
+    return Embedding(points.astype(np.float64), used)
 
 
 # Layers whose states are kept, in the order of computation, in the words of the page.

@@ -1,7 +1,10 @@
 """What a report says of its own making: what its records say of reproducibility, what it took, and what holds."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,17 +31,21 @@ SOURCES = {
 HARDWARE = ("cores", "machine", "node", "system", "device", "processor", "memory")
 
 
-Record = dict[str, object]
+@dataclass(frozen=True)
+class Record:
+    """One execution of a stage: its place, and the record that it left."""
 
+    stage: str
+    trial: str
+    content: dict[str, Any]
 
-def _wrote(record: Record, file: str) -> bool:
-    """Whether an execution wrote a file of this name."""
-    return any(name.endswith(f"/{file}") for name in record["outputs"])
+    def has(self, file: str) -> bool:
+        """Whether it wrote a file of this name."""
+        return any(name.endswith(f"/{file}") for name in self.content["outputs"])
 
 
 def read_records(stage: Stage) -> list[Record]:
-    """Records of every execution of every stage that this one needs, with its `stage` and `trial`; each file that they
-    name is hashed again.
+    """Records of every execution of every stage that this one needs; each file that they name is hashed again.
 
     FileNotFoundError, StaleResultError if one has not run, or what it read or wrote is not what its record says.
     """
@@ -52,13 +59,13 @@ def read_records(stage: Stage) -> list[Record]:
                 if (now := recorded_hash(file, {})) != expected:
                     told = f"expected {expected[:12]}, got {now[:12]}"
                     raise StaleResultError(f"{file} is not what was recorded ({told})")
-            found.append(content | {"stage": name, "trial": trial or ""})
+            found.append(Record(name, trial or "", content))
     return found
 
 
 def record_table(records: list[Record]) -> pd.DataFrame:
     """Records as a table, one row an execution, in reading order; is_dirty is NaN where that is not known."""
-    table = pd.DataFrame(records)
+    table = pd.DataFrame([one.content | {"stage": one.stage, "trial": one.trial} for one in records])
     dirty = table["dirty"].astype(float).where(table["commit"] != UNKNOWN)
     table = table.assign(is_dirty=dirty, commit=table["commit"].str[:12], n_outputs=table["outputs"].map(len))
     table = table.rename(columns={"params_hash": "parameters"})
@@ -93,9 +100,9 @@ def store(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"counted": [words for words, _ in counts.values()], "found": found})
 
 
-def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict]:
+def claims_of(stage: Stage, records: Iterable[Record]) -> list[dict[str, Any]]:
     """Claims of the pages behind some records, as they were stored."""
-    files = (stage.upstream(record["stage"], "claims.json", record["trial"] or None) for record in records)
+    files = (stage.upstream(record.stage, "claims.json", record.trial or None) for record in records)
     return [claim for file in files for claim in read_json(file)]
 
 
@@ -117,66 +124,50 @@ def variables(stage: Stage, records: list[Record]) -> pd.DataFrame:
     those that ask for words (problem, objective, method, questions, pseudocode) are left to the reader.
     """
     rows = []
-    for factor, answers in (("Data", _of_data(stage, records)), ("Experiment", _of_experiment(stage, records))):
-        for name, (held, asked, words) in answers.items():
-            given = NO if not held else YES if held == asked else PARTLY
-            rows.append((factor, name, given, held, asked, words))
+    for (factor, name), answer in VARIABLES.items():
+        held, asked, words = answer(stage, records)
+        given = NO if not held else YES if held == asked else PARTLY
+        rows.append((factor, name, given, held, asked, words))
     return pd.DataFrame(rows, columns=["factor", "variable", "given", "held", "asked", "answer"])
 
 
-def _of_data(stage: Stage, records: list[Record]) -> dict[str, Answer]:
-    splits = {"training data": Split.TRAIN, "validation data": Split.VAL, "test data": Split.TEST}
-    answered = [record for record in records if record["stage"] == (stage.given or TRIAL_STAGE)]
-    held = sum(_wrote(record, "predictions.parquet") for record in answered)
-    who = "tables" if stage.given else "trials"
-    told = f"{who} with the logits of every pair that was answered, stored with their hash"
-    pairs = {name: _pairs(split, stage, records) for name, split in splits.items()}
-    return pairs | {"results": (held, len(answered), told)}
-
-
-def _pairs(split: str, stage: Stage, records: list[Record]) -> Answer:
-    """Held are a split's pairs, and a source that somebody else can have."""
+def _data(split: str, stage: Stage, records: list[Record]) -> Answer:
+    """Held are its pairs, and a source that somebody else can have."""
     first = stage.given or "01_data"
     split = STANDS_IN.get(split, split) if stage.given else split
     numbers, name = stage.upstream_numbers(first), f"data.{split}.n_pairs"
-    outputs = next(record for record in records if record["stage"] == first)["outputs"]
+    outputs = next(record for record in records if record.stage == first).content["outputs"]
     table = next(content for file, content in outputs.items() if file.endswith("/pairs.parquet"))
-    source, is_own = stage.params.data.source, stage.params.data.is_own
-    unknown = (False, "the user's own table and images" if is_own else "see the first page")
-    is_public, whose = SOURCES.get(source, unknown)
+    source = stage.params.data.source
+    unknown = "the user's own table and images" if stage.params.data.is_own else "see the first page"
+    is_public, whose = SOURCES.get(source, (False, unknown))
     if name not in numbers:
         return 0, 2, f"no pairs; source {source}"
     return 1 + is_public, 2, f"{numbers[name].text} pairs; source {source}, {whose}; pair table {table[:12]}"
 
 
-def _of_experiment(stage: Stage, records: list[Record]) -> dict[str, Answer]:
-    pages, n = [record for record in records if record["stage"] not in WITHOUT_NOTEBOOK], len(records)
-    stating = [claims_of(stage, [page]) for page in pages if page["stage"] != TRIAL_STAGE]
-    stated = f"pages that state claims, {sum(map(len, stating))} in all, each about one number"
+def _results(stage: Stage, records: list[Record]) -> Answer:
+    answered = [record for record in records if record.stage == (stage.given or TRIAL_STAGE)]
+    held = sum(record.has("predictions.parquet") for record in answered)
+    who = "tables" if stage.given else "trials"
+    return held, len(answered), f"{who} with the logits of every pair that was answered, stored with their hash"
+
+
+def _hypothesis(stage: Stage, records: list[Record]) -> Answer:
+    pages = [record for record in records if record.stage not in (TRIAL_STAGE, *WITHOUT_NOTEBOOK)]
+    held = sum(bool(claims_of(stage, [page])) for page in pages)
+    return held, len(pages), f"pages that state claims, {len(claims_of(stage, pages))} in all, each about one number"
+
+
+def _prediction(stage: Stage, records: list[Record]) -> Answer:
     claims = claims_of(stage, records)
-    predicted = "claims that predict a direction or a margin, in code; none was registered beforehand"
-    versions, n_alike = Counter(tuple(sorted(one["versions"].items())) for one in records).most_common(1)[0]
-    parameters, n_equal = Counter(record["params_hash"] for record in records).most_common(1)[0]
-    chosen = (stage.params.data.seed,)
-    if not stage.given:
-        chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
-    told = f"executions under parameter set {parameters}; values that are not the default: "
-    told += f"{len(records[0]['non_default'])}; seeds {', '.join(map(str, chosen))}"
-    executed = sum(_wrote(page, "executed.ipynb") for page in pages)
-    return {
-        "hypothesis": (sum(map(bool, stating)), len(stating), stated),
-        "prediction": (sum(claim["comparison"] != EXCLUDES for claim in claims), len(claims), predicted),
-        "method source code": _source(records),
-        "hardware": _hardware(records),
-        "software dependencies": (n_alike, n, f"executions under {', '.join(map(' '.join, versions))}"),
-        "experiment set-up": (n_equal, n, told),
-        "experiment source code": (executed, len(pages), f"executed notebooks; {records[0]['command']}"),
-    }
+    held = sum(claim["comparison"] != EXCLUDES for claim in claims)
+    return held, len(claims), "claims that predict a direction or a margin, in code; none was registered beforehand"
 
 
-def _source(records: list[Record]) -> Answer:
-    commit, n = Counter(record["commit"] for record in records).most_common(1)[0]
-    states = [record["dirty"] for record in records if record["commit"] == commit]
+def _source(stage: Stage, records: list[Record]) -> Answer:
+    commit, n = Counter(record.content["commit"] for record in records).most_common(1)[0]
+    states = [record.content["dirty"] for record in records if record.content["commit"] == commit]
     if commit == UNKNOWN:
         return 0, len(records), f"commit {UNKNOWN}"
     told = f"executions of commit {commit[:12]} without changes; {n} are of it, {states.count(True)} with changes"
@@ -184,12 +175,51 @@ def _source(records: list[Record]) -> Answer:
     return states.count(False), len(records), told + unknown
 
 
-def _hardware(records: list[Record]) -> Answer:
-    hosts = [{**record["host"], "device": record["device"]} for record in records]
+def _hardware(stage: Stage, records: list[Record]) -> Answer:
+    hosts = [{**record.content["host"], "device": record.content["device"]} for record in records]
     held = [name for name in HARDWARE if all(str(host.get(name) or UNKNOWN) != UNKNOWN for host in hosts)]
-    listed = "; ".join(f"{name} {', '.join(sorted({str(host[name]) for host in hosts}))}" for name in held)
-    missing = ", ".join(name for name in HARDWARE if name not in held)
-    return len(held), len(HARDWARE), f"{listed}; not recorded: {missing or 'nothing'}"
+    seen = {name: sorted({str(host[name]) for host in hosts}) for name in held}
+    missing = [name for name in HARDWARE if name not in held]
+    listed = "; ".join(f"{name} {', '.join(values)}" for name, values in seen.items())
+    return len(held), len(HARDWARE), f"{listed}; not recorded: {', '.join(missing) or 'nothing'}"
+
+
+def _software(stage: Stage, records: list[Record]) -> Answer:
+    found = Counter(tuple(sorted(record.content["versions"].items())) for record in records)
+    versions, held = found.most_common(1)[0]
+    return held, len(records), "executions under " + ", ".join(f"{name} {version}" for name, version in versions)
+
+
+def _setup(stage: Stage, records: list[Record]) -> Answer:
+    parameters, held = Counter(record.content["params_hash"] for record in records).most_common(1)[0]
+    chosen = (stage.params.data.seed,)
+    if not stage.given:
+        chosen = (stage.params.training.warmup_seed, *stage.params.training.seeds)
+    seeds = ", ".join(map(str, chosen))
+    changed = len(records[0].content["non_default"])
+    told = f"executions under parameter set {parameters}; values that are not the default: {changed}; seeds {seeds}"
+    return held, len(records), told
+
+
+def _experiment_code(stage: Stage, records: list[Record]) -> Answer:
+    pages = [record for record in records if record.stage not in WITHOUT_NOTEBOOK]
+    held = sum(record.has("executed.ipynb") for record in pages)
+    return held, len(pages), f"executed notebooks; {records[0].content['command']}"
+
+
+VARIABLES: dict[tuple[str, str], Callable[[Stage, list[Record]], Answer]] = {
+    ("Data", "training data"): partial(_data, Split.TRAIN),
+    ("Data", "validation data"): partial(_data, Split.VAL),
+    ("Data", "test data"): partial(_data, Split.TEST),
+    ("Data", "results"): _results,
+    ("Experiment", "hypothesis"): _hypothesis,
+    ("Experiment", "prediction"): _prediction,
+    ("Experiment", "method source code"): _source,
+    ("Experiment", "hardware"): _hardware,
+    ("Experiment", "software dependencies"): _software,
+    ("Experiment", "experiment set-up"): _setup,
+    ("Experiment", "experiment source code"): _experiment_code,
+}
 
 
 def compare_again(stage: Stage, given: np.ndarray, stored: np.ndarray) -> pd.DataFrame:

@@ -12,7 +12,9 @@ SHARE = (0.0, 1.0)
 GAP = (-1.0, 1.0)
 
 
-def by_part(draws: Resampler, parts: Mapping, columns: Mapping[str, tuple], what: str = "cases") -> pd.DataFrame:
+def by_part(
+    draws: Resampler, parts: Mapping[str, np.ndarray], columns: Mapping[str, tuple], what: str = "cases"
+) -> pd.DataFrame:
     """Mean of each column (values, span) over the rows of each part (n,) bool, with intervals: `what`, n, columns."""
     values, spans = np.column_stack([column for column, _ in columns.values()]), [span for _, span in columns.values()]
     rows = []

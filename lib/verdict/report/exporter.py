@@ -26,11 +26,12 @@ from verdict.base.numbers import EXCLUDES, HUNDREDTHS, WITHIN, Claim, Numbers
 from verdict.base.params import Params
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import find_exhibits, main_first
-from verdict.report.executions import Execution, merged_numbers, provenance
+from verdict.report.executions import Execution, merged_numbers
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Markdown, MarkdownError, address, describe, number_anchor, paragraphs, slugify
 from verdict.report.notebook import HIDDEN_TAG, Cell, RenderError, matched
 from verdict.report.outputs import OutputRenderer, environment
+from verdict.report.provenance import provenance
 
 MAX_DATA_URI = 30_000
 MOVED = '<p class="not-run"><a href="#answer">Shown beside the answer.</a></p>'

@@ -1,28 +1,25 @@
-"""The index: the answer in pictures, what does not hold, the pages, all claims, the glossary; and what ran, as two
-pictures: the stages with what they need, and a timeline of the jobs at every place.
-"""
+"""The index: the answer in pictures, what does not hold, the pages, all claims, what ran, and the glossary."""
 
 import contextlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from graphlib import TopologicalSorter
+from dataclasses import dataclass, field
 
 from jinja2 import UndefinedError
 
 from verdict.base import paths
-from verdict.base.artifacts import read_run
 from verdict.base.numbers import Claim, Number, Numbers
-from verdict.base.refusals import first_of
 from verdict.report.conditions import chosen_text
 from verdict.report.evidence import PageExhibits, find_exhibits, interval_rows, shown_again, thumbnail
-from verdict.report.executions import Execution, duration, merged_numbers, provenance
+from verdict.report.executions import Execution, merged_numbers
 from verdict.report.exporter import SMOKE, Link, Site, banner, claim_row, in_unit
 from verdict.report.glossary import Explainer, load_glossary
 from verdict.report.markdown import Heading, Markdown, MarkdownError, address, numbers_from_json, paragraphs
 from verdict.report.notebook import RenderError, matched
 from verdict.report.outputs import MIME, environment
+from verdict.report.pipeline import draw_jobs, draw_pipeline, jobs_of, nodes_of
+from verdict.report.provenance import duration, provenance
 from verdict.workflow import stages
 
 # What the shipped presets were taught on, by the start of their names and the source that they fit.
@@ -34,6 +31,15 @@ _SHOWN = re.compile(r"<!-- show (?P<file>[\w.-]+) -->|<!-- intervals (?P<names>[
 WAITS = '<p class="not-run">This paragraph waits for stages that have not run.</p>'
 # What a drawing raises that cannot be read; its page says so.
 DAMAGED = (KeyError, TypeError, IndexError, AttributeError, ValueError, OSError, UndefinedError)
+
+
+@dataclass
+class Part:
+    """A part of the opening, from one heading to the next: its text and its drawings, as HTML."""
+
+    heading: Heading | None = None
+    text: str = ""
+    drawings: list[str] = field(default_factory=list)
 
 
 Known = Mapping[str, PageExhibits | None]
@@ -87,13 +93,12 @@ def render_index(
     )
 
 
-def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[dict]:
-    """The opening from one heading to the next, each with its text and its drawings as HTML; a paragraph whose number
-    does not exist yet is replaced while stages are missing.
+def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[Part]:
+    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
 
     The files that it shows are noted in `shown`; what no page of this report draws is left out.
     """
-    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [_part(None)]
+    text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [Part()]
     if not text.is_file():
         return found
     numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
@@ -107,20 +112,16 @@ def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]
                     shown.append(file)
                 else:
                     drawing = interval_rows(to_show["names"].split(), numbers)
-                found[-1]["drawings"] += [drawing] if drawing else []
+                found[-1].drawings += [drawing] if drawing else []
                 continue
             n_before, rendered = len(page.headings), page.render(source)
         except MarkdownError as error:
             if is_whole:
                 raise RenderError(f"{text.name}: {error}") from error
             n_before, rendered = len(page.headings), WAITS
-        found += [_part(heading) for heading in page.headings[n_before:] if heading.level == 2]
-        found[-1]["text"] += explainer.explained(rendered)
+        found += [Part(heading) for heading in page.headings[n_before:] if heading.level == 2]
+        found[-1].text += explainer.explained(rendered)
     return found
-
-
-def _part(heading: Heading | None) -> dict:
-    return {"heading": heading, "text": "", "drawings": []}
 
 
 def _again(file: str, links: Sequence[Link], evidence: Known, prefix: str) -> str:
@@ -203,13 +204,13 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
     failed, stale, missing = ([one.name for one in executions if one.status == status] for status in states)
     if failed:
         headline = f"Failed: {len(failed)} of {len(executions)} executions."
-        found.append(banner("failed", headline, [first_of(failed, 6)]))
+        found.append(banner("failed", headline, [_few(failed)]))
     if refused:
         found.append(banner("failed", "Pages that were not rendered.", refused))
     if stale:
         reasons = sorted({reason for e in executions for reason in e.reasons if e.status == "stale"})
         headline = f"Stale: {len(stale)} page(s) no longer match the project."
-        found.append(banner("stale", headline, [first_of(stale, 6), *reasons[:3]]))
+        found.append(banner("stale", headline, [_few(stale), *reasons[:3]]))
     if missing:
         found.append(banner("stale", "Not everything has run.", [", ".join(missing)]))
     found += [*_of_encoders(site), *_of_temperatures(executions)]
@@ -217,6 +218,10 @@ def index_banners(site: Site, refused: Sequence[str] = ()) -> list[dict[str, str
         detail = "Executed notebooks, large tables and most single trials are left out; “make report” makes all."
         found.append(banner("copy", "This is a small copy.", [detail]))
     return [*found, SMOKE] if site.is_smoke else found
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _of_encoders(site: Site) -> Iterator[dict[str, str]]:
@@ -291,137 +296,3 @@ def _thumbnail(shown: PageExhibits | None, chosen: Sequence[str]) -> str:
     with contextlib.suppress(*DAMAGED):
         return thumbnail(main) if main else ""
     return ""
-
-
-BOX_W, BOX_H, GAP_X, GAP_Y, MARGIN = 204, 54, 18, 30, 6
-
-
-def nodes_of(executions: Sequence[Execution]) -> list[dict]:
-    """One node a stage that was executed, or is to be, those declared first: name, status (done, partly, stale, failed
-    or missing), detail (how often it ran, mean wall time), href, needs.
-    """
-    needs: dict[str, tuple[str, ...]] = {}
-    for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
-        needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
-    nodes = []
-    for name in dict.fromkeys((*needs, *(execution.stage for execution in executions))):
-        own = [execution for execution in executions if execution.stage == name]
-        ran = [execution for execution in own if execution.status != "missing"]
-        found = {execution.status for execution in own}
-        status = next((one for one in ("failed", "stale", "done", "missing") if one in found), "")
-        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
-        mean = duration(sum(execution.elapsed_s for execution in ran) / max(len(ran), 1))
-        detail = f"{len(ran)} × {mean}" if len(ran) > 1 else mean if ran else "not run"
-        if own:
-            partly = status == "failed" and len(found) > 1
-            told = {"status": "partly" if partly else status, "detail": detail, "href": href}
-            nodes.append({"name": name, "needs": needs.get(name, ()), **told})
-    return nodes
-
-
-def _ordered(nodes: Sequence[dict]) -> tuple[dict[str, list[str]], dict[str, set[str]], dict[str, int]]:
-    """What each stage needs of the others, all that these need too, and the length of the longest path to it."""
-    names, above, depth = {node["name"] for node in nodes}, {}, {}
-    needs = {node["name"]: [need for need in node["needs"] if need in names] for node in nodes}
-    for name in TopologicalSorter(needs).static_order():
-        above[name] = {one for need in needs[name] for one in (need, *above[need])}
-        depth[name] = 1 + max((depth[need] for need in needs[name]), default=-1)
-    return needs, above, depth
-
-
-def placed(nodes: Sequence[dict]) -> tuple[dict[str, tuple[float, float]], float, float]:
-    """Left upper corner of every stage's box, and width and height of the whole, all in pixels.
-
-    Stages that share nothing stand below each other.
-    """
-    needs, _, depth = _ordered(nodes)
-    group = {name: name for name in needs}
-    for name, need in ((name, need) for name, own in needs.items() for need in own):
-        old, new = group[need], group[name]
-        group = {other: new if mark == old else mark for other, mark in group.items()}
-    levels: list[list[dict]] = []
-    for mark in dict.fromkeys(group.values()):
-        own = [node for node in nodes if group[node["name"]] == mark]
-        levels += [
-            [node for node in own if depth[node["name"]] == k] for k in sorted({depth[node["name"]] for node in own})
-        ]
-        levels.append([])
-    place: dict[str, tuple[float, float]] = {}
-    top, step = float(MARGIN), BOX_W + GAP_X
-    widest = max(map(len, levels)) * step
-
-    def parents_x(node: dict) -> float:
-        """Mean place of what a stage needs: sorting by it keeps arrows from crossing."""
-        known = [place[need][0] for need in node["needs"] if need in place]
-        return sum(known) / len(known) if known else 0.0
-
-    for level in levels[:-1]:
-        start = MARGIN + (widest - len(level) * step) / 2
-        for k, node in enumerate(sorted(level, key=parents_x)):
-            place[node["name"]] = (start + k * step, top)
-        top += BOX_H + GAP_Y if level else GAP_Y
-    return place, widest - GAP_X + 2 * MARGIN, top - GAP_Y + MARGIN
-
-
-def draw_pipeline(nodes: Sequence[dict]) -> str:
-    """An SVG picture of the stages from top to bottom, with arrows for needs that no other need implies."""
-    place, width, height = placed(nodes)
-    known = {"box_w": BOX_W, "box_h": BOX_H, "gap_y": GAP_Y, "place": place, "width": width, "height": height}
-    needs, above, _ = _ordered(nodes)
-    implied = {name: set().union(*(above[need] for need in own)) for name, own in needs.items()}
-    arrows = {name: [need for need in own if need not in implied[name]] for name, own in needs.items()}
-    shown = {"nodes": nodes, "arrows": arrows, "in_words": stages.in_words}
-    return environment().get_template("pipeline.html").render(**shown, **known)
-
-
-def job_of(name: str, run: dict) -> dict:
-    """One job of a report: a stage, with its trial.
-
-    The node is "unknown" in records that do not say it, the scheduler's number "" on one machine, memory (mem_mb) 0
-    where nothing was asked for; times are seconds, since 1970 and from start to record, `started` is for readers, UTC.
-    """
-    host, started = run.get("host", {}), datetime.fromisoformat(str(run["started"])).astimezone(UTC)
-    times = {"started_s": started.timestamp(), "elapsed_s": float(run.get("elapsed_s") or 0.0)}
-    place = {"node": str(host.get("node", "unknown")), "number": str(host.get("job", ""))}
-    place |= {"mem_mb": int(host.get("mem_mb", 0)), "device": str(run.get("device", "unknown"))}
-    ends = {"started": f"{started:%Y-%m-%d %H:%M:%S}", "ended_s": sum(times.values())}
-    return {"name": name, **place, **times, **ends}
-
-
-def jobs_of(executions: Sequence[Execution]) -> list[dict]:
-    """Jobs of a profile's executions that ran to their end, shards of the features and seeds trained apart included."""
-    ran = [execution for execution in executions if execution.run.get("started")]
-    found = [job_of(" ".join(filter(None, [e.notebook, e.variant])), e.run) for e in ran]
-    for home in {execution.folder.parent for execution in ran if execution.notebook == "features"}:
-        found += [job_of(f"features {one.name}", read_run(one)) for one in sorted(home.glob("feature_shards/*-of-*"))]
-        found += [job_of(f"training {one.name}", read_run(one)) for one in sorted(home.glob("seeds_apart/*-s*"))]
-    return sorted(found, key=lambda job: (job["started_s"], job["name"]))
-
-
-def lanes(jobs: Sequence[dict]) -> list[tuple[str, list[dict]]]:
-    """Jobs of each node in as few rows as possible without an overlap: node and jobs of each row, by node."""
-    rows: list[tuple[str, list[dict]]] = []
-    for job in sorted(jobs, key=lambda job: (job["node"], job["started_s"])):
-        free = next((row for node, row in rows if node == job["node"] and row[-1]["ended_s"] <= job["started_s"]), None)
-        if free is None:
-            rows.append((job["node"], [job]))
-        else:
-            free.append(job)
-    return rows
-
-
-def draw_jobs(jobs: Sequence[dict]) -> str:
-    """The section on jobs: how much work on how many nodes in how much time, a timeline, a table; "" without any."""
-    if not jobs:
-        return ""
-    nodes = sorted({job["node"] for job in jobs})
-    begin, work = min(job["started_s"] for job in jobs), sum(job["elapsed_s"] for job in jobs)
-    span = max(job["ended_s"] for job in jobs) - begin
-    n_jobs = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
-    n_nodes = f"{len(nodes)} nodes" if len(nodes) > 1 else "one node"
-    told = (
-        f"{n_jobs} on {n_nodes} ({', '.join(nodes)}): {duration(work)} of work; "
-        f"from the first start to the last end {duration(span)}, pauses between runs included."
-    )
-    known = {"rows": lanes(jobs), "begin": begin, "span": max(1.0, span), "told": told, "duration": duration}
-    return environment().get_template("jobs.html").render(jobs=jobs, **known)

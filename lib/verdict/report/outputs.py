@@ -70,7 +70,7 @@ def cell_text(column: Mapping, cell: str | list[object]) -> str:
     return shown.replace(", ", ",\N{NO-BREAK SPACE}")
 
 
-def _macros():
+def _macros() -> jinja2.environment.TemplateModule:
     return environment().get_template("outputs.html").module
 
 

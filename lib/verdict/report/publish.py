@@ -17,8 +17,9 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.base.artifacts import git, read_json, sha256_file, write_bytes, write_json, write_text
-from verdict.report.executions import Execution, changes, find_executions
+from verdict.report.executions import Execution, find_executions
 from verdict.report.outputs import as_webp
+from verdict.report.provenance import changes
 from verdict.report.site import build_site
 from verdict.workflow.remaining import TIMES, times_of
 

@@ -1,7 +1,7 @@
 """The questions to reviewers (`params/rubric.yaml`), and checklists with answers (`notebooks/checklists.yaml`)."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -61,6 +61,9 @@ class _Checklists(_Strict):
     checklists: tuple[Checklist, ...]
 
 
+_Read = TypeVar("_Read", bound=_Strict)
+
+
 def load_rubric(path: Path | None = None) -> Rubric | None:
     """The rubric, or None where the project has none; ParamsError names the file and what is wrong."""
     return _load(path or paths.PARAMS / FILE, Rubric)
@@ -72,7 +75,7 @@ def load_checklists(path: Path | None = None) -> tuple[Checklist, ...]:
     return found.checklists if found else ()
 
 
-def _load(path: Path, kind: type[_Strict]) -> _Strict | None:
+def _load(path: Path, kind: type[_Read]) -> _Read | None:
     if not path.is_file():
         return None
     content = read_yaml(path)

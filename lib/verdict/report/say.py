@@ -278,7 +278,7 @@ def _any_glyph() -> Iterator[None]:
 
 
 def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
-    """A PNG, or a JPEG where that would be heavy, and its size."""
+    """A PNG, or a JPEG where that would be heavy and is no thumbnail, and its size."""
     import matplotlib.pyplot as plt
     import PIL.Image
 
@@ -289,7 +289,7 @@ def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
     plt.close(figure)
     picture = PIL.Image.open(buffer).convert("RGB")
     media = {"image/png": _encoded(picture)}
-    if len(media["image/png"]) * 3 / 4 > MAX_PNG_BYTES:
+    if dpi == PNG_DPI and len(media["image/png"]) * 3 / 4 > MAX_PNG_BYTES:
         media = {"image/jpeg": _encoded(picture, "JPEG", quality=80, subsampling=0)}
     return media | {"size": {side: round(getattr(picture, side) * CSS_DPI / PNG_DPI) for side in ("width", "height")}}
 

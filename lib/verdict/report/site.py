@@ -5,16 +5,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, read_json, sha256_file, write_bytes, write_json, write_text
 from verdict.base.numbers import Numbers
-from verdict.report.executions import Execution, find_executions, merged_numbers, params_of, provenance
+from verdict.report.executions import Execution, find_executions, merged_numbers, params_of
 from verdict.report.exporter import Link, Page, Site, banners, render_page
 from verdict.report.glossary import FILE as GLOSSARY
 from verdict.report.markdown import Markdown, MarkdownError, page_of, plain_text
 from verdict.report.notebook import QUESTION_MARKS, Cell, RenderError, read_notebook, without_comments
 from verdict.report.outputs import environment
+from verdict.report.provenance import provenance
 from verdict.report.rubric import load_checklists, load_rubric
 from verdict.workflow.code_digest import library_files, page_files
 from verdict.workflow.stages import MONITOR
@@ -25,6 +27,7 @@ PAGES = "pages.json"
 INDEX = "index"
 _EXPLAINED = re.compile(r'href="index\.html#(term-[^"]+)"')
 _SENTENCE = re.compile(r".*?(?:[？؟]|[.?!](?=[ *_]|$))")
+_Loaded = TypeVar("_Loaded")
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def _review(site: Site, cards: list[dict], errors: list[str]) -> str:
     return template.render(site=site, name="review", rubric=rubric, cards=beside, run=run)
 
 
-def _loaded(load: Callable, errors: list[str]):
+def _loaded(load: Callable[[], _Loaded], errors: list[str]) -> _Loaded | None:
     """What a file holds; None where it cannot be read, which is one of the errors then."""
     try:
         return load()

@@ -136,7 +136,7 @@ def plot_history(history: pd.DataFrame, *, ax: Axes, y: str, ylabel: str) -> Non
 def plot_sweep(curve: pd.DataFrame, *, ax: Axes, chosen: float) -> None:
     """Macro-F1 against the threshold of the probability of contradiction; the chosen threshold is marked.
 
-    The curve has columns `threshold` and `macro_f1`, as `evaluation.sweep` makes them.
+    The curve has columns `threshold` and `macro_f1`, as `error_analysis.sweep` makes them.
     """
     words = {"xlabel": "Threshold on the probability of contradiction", "ylabel": "Macro-F1"}
     plot_lines(curve, ax=ax, x="threshold", y="macro_f1", marker="o", **words)
