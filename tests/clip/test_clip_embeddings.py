@@ -125,6 +125,15 @@ def test_the_most_frequent_mistake_is_named(page):
     assert numbers["published.n"].value > numbers["published.n_here"].value
 
 
+def test_without_a_mistake_none_is_named(tmp_path):
+    with embedded(tmp_path, PAGE, params()) as found:
+        page = probe_study.Page(found)
+        page.__dict__["answer"] = page.test[1]
+        counts = page.confusions()
+        assert np.array_equal(counts, np.diag(np.bincount(page.test[1], minlength=len(counts))))
+        assert not [name for name in found.stage.numbers if name.startswith("mistake.")]
+
+
 def test_a_source_decides_which_stages_there_are():
     with_clip = [spec.name for spec in stages.specs_for(params())]
     assert with_clip[-1] == "13_reproducibility"
