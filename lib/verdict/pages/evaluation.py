@@ -495,7 +495,7 @@ def sweep(table: pd.DataFrame, thresholds: ArrayLike = THRESHOLDS) -> pd.DataFra
     rows = []
     for threshold in np.asarray(thresholds, dtype=np.float64):
         answer = DecisionRule(threshold=float(threshold)).decide(logits)
-        score = macro_f1_of(y_true, answer, logits.shape[1])()
+        score = macro_f1_of(y_true, answer, logits.shape[1])(None)
         rows.append({"threshold": float(threshold), "macro_f1": float(score), "accuracy": (y_true == answer).mean()})
     return pd.DataFrame(rows)
 
