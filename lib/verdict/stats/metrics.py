@@ -10,7 +10,6 @@ weights without their last axis, so that one call evaluates all resamples of a b
 import math
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,8 +160,16 @@ def ece_interval(
     return error
 
 
-def ece_change(before: ArrayLike, after: ArrayLike, y_true: ArrayLike, resampler: Resampler, **bins: Any) -> Interval:
-    """`ece_interval`, by the same `bins`, of `after` minus that of `before`: probabilities of the same rows.
+def ece_change(
+    before: ArrayLike,
+    after: ArrayLike,
+    y_true: ArrayLike,
+    resampler: Resampler,
+    *,
+    n_bins: int = N_BINS,
+    equal_mass: bool = False,
+) -> Interval:
+    """`ece_interval` of `after` minus that of `before`, two tables of probabilities of the same rows.
 
     The two intervals are combined around the two errors without what chance adds to them, with the correlation that the
     resamples show: Zou and Donner (2008), Construction of confidence limits about effect measures:
@@ -172,8 +179,8 @@ def ece_change(before: ArrayLike, after: ArrayLike, y_true: ArrayLike, resampler
     """
     errors, centres, replicates = [], [], []
     for probs in (after, before):
-        gaps = _gaps(probs, y_true, resampler, **bins)
-        errors.append(ece_interval(probs, y_true, resampler, **bins))
+        gaps = _gaps(probs, y_true, resampler, n_bins, equal_mass)
+        errors.append(ece_interval(probs, y_true, resampler, n_bins=n_bins, equal_mass=equal_mass))
         centres.append(absolute_sum(*gaps, level=0.0).low)
         replicates.append(np.abs(gaps[1]).sum(axis=1))
     varies = min(map(np.std, replicates)) > 0

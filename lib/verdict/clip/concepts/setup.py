@@ -126,7 +126,8 @@ def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
     bank: list[Descriptor] = [(text, {}) for text in settings.bank]
     if not bank and pictures.is_scenes:
         for named in (*combinations(DESCRIBED, 1), *combinations(DESCRIBED, 2)):
-            described = (dict(zip(named, values, strict=True)) for values in product(*map(FACTORS.get, named)))
+            choices = product(*(FACTORS[name] for name in named))
+            described = (dict(zip(named, values, strict=True)) for values in choices)
             bank += [(caption(words, named), words) for words in described]
     if len(bank) < max(settings.n_textual, settings.per_part) + 1:
         raise ValueError(
