@@ -11,6 +11,7 @@ function of the size of the overlap, and not mutual information; both are here.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,20 @@ def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
 
 
 SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
-Both = tuple[np.ndarray, np.ndarray]
+
+
+class Regions(NamedTuple):
+    """Foregrounds and parts of images, as `Seen` has them."""
+
+    masks: np.ndarray
+    parts: np.ndarray
+
+
+class Words(NamedTuple):
+    """Unit vectors of the texts of classes (K, d) and of the bank (D, d), as one encoder reads them."""
+
+    classes: np.ndarray
+    bank: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -120,24 +134,21 @@ class Seen:
 
 def find_parts(
     reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, settings: ConceptsParams, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Foregrounds and parts of images, as `Seen` has them; k-means draws by `seed`.
+) -> Regions:
+    """Foregrounds and parts of images; k-means draws by `seed`.
 
     `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     patches = reader.patches(images)
     masks = by_class(partial(foreground_spectral, grid=(reader.encoder.grid,) * 2), y_true, patches)
     how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
-    return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
+    return Regions(masks, by_class(partial(parts_of, **how), y_true, patches, masks))
 
 
-def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: Both, settings: ConceptsParams) -> Seen:
-    """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes.
-
-    `words` are unit vectors of the texts of classes (K, d) and of the bank (D, d).
-    """
-    (masks, parts), (classes, bank), whole = found_parts, words, reader.images(images)
-    pictures, owner = part_prompts(images, parts, outline=settings.outline)
+def look(reader: EmbeddingCache, images: np.ndarray, regions: Regions, words: Words, settings: ConceptsParams) -> Seen:
+    """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes."""
+    (classes, bank), whole = words, reader.images(images)
+    pictures, owner = part_prompts(images, regions.parts, outline=settings.outline)
     cosine = np.empty((0, len(bank)))
     if len(pictures):
         vectors = unit_rows(reader.images(pictures.reshape(-1, *images.shape[1:])))
@@ -150,7 +161,7 @@ def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: B
     visual = [by_importance(np.concatenate([none, *ids]), row) for (ids, _), row in zip(found, near, strict=True)]
     answer = top_class(np.asarray(whole) @ classes.T)
     is_fallback = np.array([one for _, one in found])
-    return Seen(masks, parts, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
+    return Seen(*regions, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
 
 
 def by_class(find: Callable[..., np.ndarray], y_true: np.ndarray, *arrays: np.ndarray) -> np.ndarray:

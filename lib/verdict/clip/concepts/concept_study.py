@@ -124,7 +124,7 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     shown, reader = setup.shown, setup.readers[WHOLE]
     if shown.truth is None:
         return pd.DataFrame(columns=["descriptors", "n_each", "is_true", "false_red"])
-    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader)[1].T
+    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader).bank.T
     n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
@@ -314,7 +314,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
         ("with descriptors nearest to the class's name", "", found.textual[:, : settings.n_added]),
         ("with descriptors drawn at random", "random_gain", drawn),
     ):
-        classes = setup.words(reader)[0] if chosen is None else described_classes(setup, reader, chosen)
+        classes = setup.words(reader).classes if chosen is None else described_classes(setup, reader, chosen)
         right = (top_class(vectors @ classes.T) == judged.y_true).astype(float)
         accuracy = with_bounds("accuracy", setup.mean(right, judged.groups, span=(0, 1)))
         rows.append({"prompts": name, "n": len(judged), **accuracy})

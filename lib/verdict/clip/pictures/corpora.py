@@ -8,6 +8,7 @@ read, never copied into the project; they stay encoded until they are asked for,
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -87,7 +88,7 @@ def read(name: str, source: Path) -> Corpus:
     if source.is_dir():
         found = [_listed(source / f"{part}.tar") for part in parts]
         # Ids go by the alphabet, as the originals' do.
-        classes = tuple(sorted({place.parent.name for place in found[0][1]}))
+        classes = tuple(sorted({place.parent.name for place in found[0].places}))
         halves = [_half(one, part, classes, px=cifar.PX) for part, one in zip(parts, found, strict=True)]
     else:
         classes, content = cifar.read(source, kind)
@@ -102,9 +103,12 @@ def read(name: str, source: Path) -> Corpus:
     return Corpus(*halves, classes)
 
 
-# Encoded pictures in folders of classes: where from, their places, sorted, and what gives for rows of these (position
-# among the rows, bytes).
-_Listing = tuple[Path, list[PurePosixPath], Callable[[np.ndarray], Iterator[tuple[int, bytes]]]]
+class _Listing(NamedTuple):
+    """Encoded pictures in folders of classes, sorted; `contents` of rows gives (position among the rows, bytes)."""
+
+    source: Path
+    places: list[PurePosixPath]
+    contents: Callable[[np.ndarray], Iterator[tuple[int, bytes]]]
 
 
 def _listed(source: Path, part: str = "") -> _Listing:
@@ -121,7 +125,9 @@ def _listed(source: Path, part: str = "") -> _Listing:
             if path.is_file() and path.resolve().is_relative_to(home)
         }
         places = sorted(place for place in files if _is_wanted(place, part))
-        return source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
+        return _Listing(
+            source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
+        )
     with open_tar(source) as tar:
         found = {PurePosixPath(name): member for name, member in admitted(tar, source) if member.isfile()}
     places = sorted(place for place in found if _is_wanted(place, part))
@@ -133,7 +139,7 @@ def _listed(source: Path, part: str = "") -> _Listing:
                 file = tar.extractfile(members[k])
                 yield k, b"" if file is None else file.read()
 
-    return source, places, contents
+    return _Listing(source, places, contents)
 
 
 def _is_wanted(place: PurePosixPath, part: str) -> bool:
