@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.clip import UNTRAINED, WHOLE
-from verdict.clip.concepts import activations, parts
+from verdict.clip.concepts import activations, knowledge, parts
 from verdict.clip.concepts.activations import Seen, by_class, memberships, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.embeddings import EmbeddingCache
@@ -30,11 +30,11 @@ def arithmetic_table(stage: Stage) -> pd.DataFrame:
     Numbers `concepts.published_one` and `.published_two`: the published one for one and for two.
     """
     shared = np.array([0, 1, 2, 5, 15])
-    published = activations.mi_as_published(PUBLISHED_N, PUBLISHED_M, shared)
+    published = knowledge.mi_as_published(PUBLISHED_N, PUBLISHED_M, shared)
     for name, value in zip(("one", "two"), published[1:3], strict=True):
         stage.number(f"concepts.published_{name}", value, kind=EXACT)
-    printed = activations.mi_eq1(PUBLISHED_N, PUBLISHED_M, shared)
-    more = {"as_printed": printed, "mutual_information": activations.mi_table(shared)}
+    printed = knowledge.mi_eq1(PUBLISHED_N, PUBLISHED_M, shared)
+    more = {"as_printed": printed, "mutual_information": knowledge.mi_table(shared)}
     return pd.DataFrame({"shared": shared, "as_published": published, **more})
 
 
@@ -184,7 +184,7 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
         visual, textual = (memberships(ids, n_bank) for ids in (one.visual, one.textual))
         shared, rng = (visual & textual[one.answer]).sum(axis=1), setup.stage.rng("concepts.exchanged")
         drawn[name] = activations.permuted_overlaps(visual, textual, one.answer, n_draws=n_draws, rng=rng)
-        by_chance = activations.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
+        by_chance = knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
         found = {
             "shared": setup.mean(shared),
             "by_chance": setup.mean(by_chance),
@@ -209,7 +209,7 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
     for name, one in seen.items():
         lists = zip(one.visual, one.textual[one.answer], strict=True)
         # Short curves are continued by zero, as in the study.
-        published = pd.DataFrame([activations.published_curve(*both) for both in lists]).fillna(0.0)
+        published = pd.DataFrame([knowledge.published_curve(*both) for both in lists]).fillna(0.0)
         rows = [{"removed": k} | with_bounds("published", setup.mean(published[k].to_numpy())) for k in published]
         curves[name] = pd.DataFrame(rows)
     return curves
