@@ -58,12 +58,9 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     for name, values in (("last tokens", tokens), ("keys of the last block", keys)):
         found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
         found[f"first component, {name}"] = by_class(find, shown.y_true, values)
-    cut, of_keys, limit = (
-        "spectral cut, last tokens",
-        "spectral cut, keys of the last block",
-        "the best choice of patches",
-    )
+    cut, of_keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
+    limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(found[cut])
     found[limit] = best_patches(shown.masks, grid)
@@ -150,8 +147,14 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
 
 # What pictures share with their classes: overlaps with nulls, curves, relation to accuracy, stability.
 
-_NAMES = {"is_right": "accuracy", "is_fallback": "share_fallback"}
-_SHARES = ("is_right", "jaccard", "ranked", "auc_relative", "is_fallback")
+_KNOWLEDGE = {
+    "accuracy": ("is_right", (0, 1)),
+    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
+    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
+    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
+    "auc_relative": ("auc_relative", (0, 1)),
+    "share_fallback": ("is_fallback", (0, 1)),
+}
 
 
 def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -163,8 +166,7 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        spans = {of: (0, 1) if of in _SHARES else None for of in scores}
-        found = {_NAMES.get(of, of): setup.mean(scores[of].to_numpy(), span=span) for of, span in spans.items()}
+        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
         rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
