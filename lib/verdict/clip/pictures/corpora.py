@@ -46,7 +46,7 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Both halves, the names of the classes in the order of their ids,"""
+    """Both halves, and the names of the classes in the order of their ids."""
 
     train: Half
     test: Half
