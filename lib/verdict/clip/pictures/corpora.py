@@ -33,6 +33,8 @@ IMAGENETTE: Mapping[str, str] = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
+OF_CIFAR = "CIFAR-{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
+OF_IMAGENETTE = "Imagenette (J. Howard, 2019), pictures of ImageNet, for research: read from a local copy or by URL."
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +48,12 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Both halves, and the names of the classes in the order of their ids."""
+    """Both halves, the names of the classes in the order of their ids, and where the pictures come from."""
 
     train: Half
     test: Half
     class_names: tuple[str, ...]
+    attribution: str
 
 
 def locate(name: str, *, url: str, sha256: str) -> Path:
@@ -83,7 +86,7 @@ def read(name: str, source: Path) -> Corpus:
     if name not in cifar.KINDS:
         options = {"px": IMAGENETTE_PX, "is_cut": True}
         halves = [_half(_listed(source, part), part, list(IMAGENETTE), **options) for part in PARTS]
-        return Corpus(*halves, tuple(IMAGENETTE.values()))
+        return Corpus(*halves, tuple(IMAGENETTE.values()), OF_IMAGENETTE)
     kind, parts = cifar.KINDS[name], ("train", "test")
     if source.is_dir():
         found = [_listed(source / f"{part}.tar") for part in parts]
@@ -100,7 +103,7 @@ def read(name: str, source: Path) -> Corpus:
         raise ValueError(
             f"{source}: CIFAR-{kind.n_classes} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…"
         )
-    return Corpus(*halves, classes)
+    return Corpus(*halves, classes, OF_CIFAR.format(kind.n_classes))
 
 
 class _Listing(NamedTuple):
