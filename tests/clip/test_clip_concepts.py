@@ -7,7 +7,7 @@ import pytest
 
 from verdict.base.params import load_params
 from verdict.clip.concepts import activations
-from verdict.clip.concepts.activations import by_importance, describe_parts, find_parts, look, sinkhorn
+from verdict.clip.concepts.activations import Words, by_importance, describe_parts, find_parts, look, sinkhorn
 
 # Far from the red of the ellipses, which would be seen otherwise.
 COLOURS = {"pale": (255, 255, 200), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
@@ -54,7 +54,7 @@ def settings(**changes):
 
 def looked_at(images, y_true, **changes):
     reader = ColourReader()
-    words = (reader.texts(["pale", "blue"]), reader.texts(BANK))
+    words = Words(reader.texts(["pale", "blue"]), reader.texts(BANK))
     found = find_parts(reader, images, y_true, settings(**changes), seed=1)
     return look(reader, images, found, words, settings(**changes))
 

@@ -54,7 +54,7 @@ def test_pictures_of_cifar100_have_names_that_prompts_can_say(data):
     assert set(test.value_counts()) == {1} and train.nunique() == test.nunique() == 100, "classes are balanced"
     assert sum(clean(name) != name for name in found.class_names) == 9
     said = prompts(found.class_names, found.templates[:1])
-    assert said[:2] == ["a photo of an apple", "a photo of an aquarium fish"]
+    assert said[:2] == ["a photo of an apple", "a photo of an aquarium fish"] and "CIFAR-100" in found.attribution
 
 
 def test_miniatures_are_pickles_that_mean_the_same():
@@ -184,6 +184,7 @@ NAMES = tuple(corpora.IMAGENETTE.values())
 def test_the_corpus_val_is_our_test_and_its_train_gives_the_rest(data):
     mini.write_imagenette(data)
     found = sources.build(small("imagenette", train=30, test=30))
+    assert "ImageNet" in found.attribution
     assert [len(found.rows(split)) for split in sources.SPLITS] == [30, 20, 20, 30]
     assert found.images.shape == (100, 160, 160, 3) and found.class_names == NAMES
     own = found.table["image_id"].str.startswith("val-")

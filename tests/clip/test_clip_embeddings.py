@@ -36,7 +36,7 @@ def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeyp
         page = probe_study.Page(found)
         answers, read = page.zero_shot(), page.published()
         assert found.classes().shape == (100, 64) and list(answers["n"]) == [60] * 3
-        assert found.pictures.class_names == tuple(mini.CIFAR100)
+        assert found.pictures.class_names == tuple(mini.CIFAR100) and "CIFAR-100" in found.pictures.attribution
         assert page.study.stage.numbers["zero_shot.n_names_cleaned"].value == 9
         assert page.study.stage.numbers["zero_shot.chance"].value == pytest.approx(1 / 100)
         assert read.loc[read["cifar100"] == 61.71, "here"].item().value == answers["value"][0]
@@ -123,6 +123,15 @@ def test_the_most_frequent_mistake_is_named(page):
     assert numbers["mistake.share"].value == counts[true, wrong] / counts[true].sum()
     page.published()
     assert numbers["published.n"].value > numbers["published.n_here"].value
+
+
+def test_without_a_mistake_none_is_named(tmp_path):
+    with embedded(tmp_path, PAGE, params()) as found:
+        page = probe_study.Page(found)
+        page.__dict__["answer"] = page.test[1]
+        counts = page.confusions()
+        assert np.array_equal(counts, np.diag(np.bincount(page.test[1], minlength=len(counts))))
+        assert not [name for name in found.stage.numbers if name.startswith("mistake.")]
 
 
 def test_a_source_decides_which_stages_there_are():

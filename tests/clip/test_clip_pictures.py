@@ -40,7 +40,7 @@ def half(n, *, first):
 
 
 def test_the_halves_of_a_corpus_never_meet():
-    corpus = Corpus(half(120, first=0), half(60, first=120), ("a", "b", "c"))
+    corpus = Corpus(half(120, first=0), half(60, first=120), ("a", "b", "c"), "somebody")
     wanted = {"train": 45, "val": 21, "calib": 24, "test": 30}
     found = sources.of_corpus(corpus, clip_params(source="cifar100", n=wanted))
     assert {split: len(found.rows(split)) for split in wanted} == wanted

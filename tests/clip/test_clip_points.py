@@ -38,18 +38,18 @@ def test_correspondence_by_hand():
     """Four patches on a 2 x 2 grid, turned by a quarter: 0 → 2, 1 → 0, 2 → 3, 3 → 1."""
     features, every = np.eye(4)[None], np.ones((1, 4), dtype=bool)
     matrix = changed.homography(PX, degrees=90)
-    _, distance, away = tasks_study.correspondences(features, features[:, [1, 3, 0, 2]], matrix, PX, every)
-    assert distance == pytest.approx(0) and away.min(axis=1) == pytest.approx(0)
+    found = tasks_study.correspondences(features, features[:, [1, 3, 0, 2]], matrix, PX, every)
+    assert found.distance == pytest.approx(0) and found.away.min(axis=1) == pytest.approx(0)
     # Features that stay where they are: each patch is taken for its neighbour, half a side away.
-    _, wrong, away = tasks_study.correspondences(features, features, matrix, PX, every)
-    assert wrong == pytest.approx(0.5) and (away <= 0.1).mean() == 0.25
+    wrong = tasks_study.correspondences(features, features, matrix, PX, every)
+    assert wrong.distance == pytest.approx(0.5) and (wrong.away <= 0.1).mean() == 0.25
 
 
 def test_points_without_ink_or_outside_the_view_do_not_count():
     features, keypoints = np.ones((2, 9, 3)), np.ones((2, 9), dtype=bool)
     keypoints[0] = False
     shifted = changed.homography(PX, shift=(0.4, 0.0))
-    assert tasks_study.correspondences(features, features, shifted, PX, keypoints)[0].tolist() == [1] * 6
+    assert tasks_study.correspondences(features, features, shifted, PX, keypoints).image.tolist() == [1] * 6
     mask = np.zeros((1, 4, 4), dtype=bool)
     mask[0, 0, 0] = mask[0, 2:, 2:] = True
     assert tasks_study.patches_with_ink(mask, 2).tolist() == [[True, False, False, True]]

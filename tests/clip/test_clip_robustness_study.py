@@ -89,7 +89,7 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     assert hardest.unit == "%", "a share, as on all pages"
     noisy = table.set_index("corruption").loc["gaussian noise"]
     assert noisy["at_5"] == pytest.approx(right["gaussian_noise"][4].mean())
-    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"][0]).mean())
+    assert noisy["at_3"] == pytest.approx(bench.right(middle["gaussian_noise"].logits).mean())
     for curves in (robustness_study.corruption_curves(bench, right), tasks_study.depth_curves(bench)):
         assert {curve["accuracy"].iloc[0] for curve in curves.values()} == {bench.is_right.mean()}
         assert {len(curve) for curve in curves.values()} == {6}

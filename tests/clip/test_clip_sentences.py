@@ -23,6 +23,7 @@ CELLS = {
     "concepts.added_gain": (CONCEPTS, "they help", "they cost accuracy", "no difference is shown"),
 }
 MISSING = {
+    "mistake.share": (PROBES, "test picture is named wrongly"),
     "concepts.iou": (CONCEPTS, "This source knows no masks"),
     "concepts.true_gain": (CONCEPTS, "Nothing here says which descriptors are true"),
     "concepts.right_gain": (CONCEPTS, "answers all pictures alike"),

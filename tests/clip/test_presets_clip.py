@@ -16,6 +16,7 @@ from verdict.clip.encoder.encode import DualEncoder, saved
 from verdict.clip.encoder.shipped import CLIP_PX, by_factor, captioned_scenes
 from verdict.clip.encoder.teach import (
     ClipRecipe,
+    Drawn,
     contrastive_loss,
     new_tokenizer,
     train_clip,
@@ -29,7 +30,7 @@ def squares(n, rng):
     colour = rng.integers(3, size=n)
     images = np.broadcast_to(COLOURS[colour][:, None, None], (n, 8, 8, 3)).copy()
     texts = [f"a {['red', 'green', 'blue'][k]} square" for k in colour]
-    return images, texts, colour[:, None] == colour, {"colour": colour}
+    return Drawn(images, texts, colour[:, None] == colour, {"colour": colour})
 
 
 TINY = ClipRecipe(
@@ -104,11 +105,12 @@ def test_own_pictures_become_captioned_batches():
     params = load_params("base").clip.training
     recipe = own_model.recipe_of(labelled(), params.model_copy(update={"batch": 16, "epochs": 3}))
     assert recipe.steps == 3 * (45 // 16)
-    images, texts, truth, _ = recipe.draw(16, np.random.default_rng(1))
-    assert images.shape == (16, 32, 32, 3) and images.dtype == np.uint8
+    drawn = recipe.draw(16, np.random.default_rng(1))
+    texts = drawn.texts
+    assert drawn.images.shape == (16, 32, 32, 3) and drawn.images.dtype == np.uint8
     assert set(texts) <= {f"{start}{c} one" for start in ("a photo of a ", "a ") for c in ("red", "green", "blue")}
     names = np.array([text.split()[-2] for text in texts])
-    assert np.array_equal(truth, names[:, None] == names)
+    assert np.array_equal(drawn.is_true, names[:, None] == names)
 
 
 def test_an_epoch_shows_every_row_at_most_once():

@@ -132,3 +132,14 @@ def test_an_epoch_draws_each_view_equally_often_and_anew():
         assert np.mean(first == one) == pytest.approx(1 / 5, abs=0.04)
     assert view_of_epoch(ids[::-1], 5, seed=1, epoch=0).tolist() == first[::-1].tolist()
     assert set(view_of_epoch(ids, 1, seed=1, epoch=0)) == {1}
+
+
+def test_what_is_no_image_is_refused(images):
+    with pytest.raises(ValueError, match="views are numbered from 1, got 0"):
+        photometric(images, IDS, PUBLISHED, view=0)
+    with pytest.raises(ValueError, match="one an id, got float32"):
+        photometric(images, IDS[:-1], PUBLISHED, view=1)
+    with pytest.raises(ValueError, match="expected float32 images"):
+        photometric((255 * images).astype(np.uint8), IDS, PUBLISHED, view=1)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\].*did you pass bytes"):
+        photometric(255 * images, IDS, PUBLISHED, view=1)

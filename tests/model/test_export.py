@@ -14,6 +14,7 @@ from tiny_network import random_inputs
 from tiny_presets import SIZE, save_presets
 from verdict.base import paths
 from verdict.base.artifacts import SELF, sha256_tree, write_json, write_parquet, write_run
+from verdict.base.files.tables import MAX_FILE_BYTES
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import StatisticsParams
 from verdict.model.backend import set_threads
@@ -323,6 +324,26 @@ def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
     assert table.score(path, truth, STATISTICS).is_unchanged is None
     with pytest.raises(ValueError, match=r"1 labelled pairs of .* have no prediction"):
         table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]), STATISTICS)
+
+
+def test_a_label_that_breaks_the_rule_is_named_by_the_line_of_the_file(tmp_path):
+    path = tmp_path / "p.csv"
+    truth = write_truth(tmp_path / "t.jsonl", [("b", "-é", "entailment")])
+    table.write(path, small(labels=("entailment", "entailment")), DecisionRule(), {})
+    header, first, second = path.read_text().splitlines()
+    path.write_text("\n".join(["sep=,", header, first, "", ",,,,", second]) + "\n")
+    with pytest.raises(ValueError, match=r"1 labels are not .*, the first in line 6: were labels"):
+        table.score(path, truth, STATISTICS)
+
+
+def test_what_is_exported_of_the_largest_file_of_pairs_is_read_again(tmp_path, monkeypatch):
+    """Of a table scaled down: the shortest rows become the longest, by marks and by both probabilities."""
+    pairs = pd.DataFrame({"image_id": ["="] * 50, "hypothesis": ["€"] * 50})
+    told = table.answers(pairs, np.tile([0.0, -9.23456789], (50, 1)), DecisionRule())
+    table.write(tmp_path / "p.csv", told, DecisionRule(), {})
+    asked = len("image,hypothesis\n" + "=,€\n" * 50)
+    monkeypatch.setattr(table, "_MAX_BYTES", table._MAX_BYTES // MAX_FILE_BYTES * asked)
+    assert len(table.read(tmp_path / "p.csv")) == 50 < asked < (tmp_path / "p.csv").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def test_a_weight_of_one_and_an_empty_bucket_add_nothing():
 def test_impossible_weights_are_refused():
     with pytest.raises(ValueError, match=r"no buckets \['thirds'\]; there are \['third', 'fifth', 'none'\]"):
         oversample(flags(), {"thirds": 1.2}, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"a weight is at least 1, got 0\.9"):
+        oversample(flags(), {"third": 0.9}, rng=np.random.default_rng(0))
 
 
 def test_buckets_are_families_and_words():

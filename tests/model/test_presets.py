@@ -199,20 +199,18 @@ def test_training_teaches_masked_words_and_the_class_token_which_word_stands_whe
     assert taught[1] > 0.9 > untaught[1]
 
 
-def test_a_rewording_is_drawn_towards_the_plain_wording(monkeypatch):
-    monkeypatch.setattr("verdict.model.presets.text.BAG_WEIGHT", 10.0)
-    monkeypatch.setattr("verdict.model.presets.text.MASKED_ROWS", 0.5)
+def test_a_rewording_is_drawn_towards_the_plain_wording():
     shown = [sentence.replace("is", "one") for sentence in SENTENCES]
 
     def apart(pull):
-        options = {"steps": 30, "batch": 11, "learning_rate": 5.0e-3, "pull": pull}
-        recipe = TextRecipe(lambda: (shown, SENTENCES), WORDS, **options)
+        recipe = TextRecipe(lambda: (shown, SENTENCES), WORDS, steps=8, batch=11, pull=pull)
         backbone, preprocessor, _ = train_text("text", recipe, seed=3)
         with torch.no_grad():
             said = [encode_whole(backbone, preprocessor(texts[:3])["token_ids"]) for texts in (shown, SENTENCES)]
         return float(((said[0] - said[1]) ** 2).mean())
 
-    assert apart(20.0) < 0.7 * apart(0.0)
+    # A few steps: soon the words that [CLS] is asked for leave both wordings hardly apart, drawn or not.
+    assert apart(200.0) < 0.7 * apart(0.0)
 
 
 def test_words_that_the_meaning_lacks_may_be_unknown():

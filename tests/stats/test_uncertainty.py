@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from scipy import stats
 
 from verdict.base.numbers import Number
-from verdict.stats import uncertainty
+from verdict.stats import metrics, uncertainty
 from verdict.stats.metrics import accuracy, accuracy_of, ece, macro_f1, macro_f1_of
 from verdict.stats.ranking import Ranked, auroc
 from verdict.stats.uncertainty import (
@@ -28,7 +29,7 @@ from verdict.stats.uncertainty import (
     wilson,
     with_bounds,
 )
-from verdict.stats.weighted import weighted_mean
+from verdict.stats.weighted import OfSums, weighted_mean
 
 
 def resampler(groups, **changed):
@@ -206,6 +207,33 @@ def test_sums_of_groups_give_the_replicates_that_rows_give(quick, score):
     assert np.ptp(by_row) > 0
     assert statistic(None) == score(y_true, y_pred)
     assert np.isnan(resampler(np.zeros(len(groups))).replicates(statistic)).all()
+
+
+@pytest.mark.parametrize("limit", [6, 7])
+def test_macro_f1_of_few_and_of_many_classes_is_the_same(limit, monkeypatch):
+    monkeypatch.setattr(metrics, "_MAX_DENSE", limit)
+    rng = np.random.default_rng(3)
+    right, groups = clustered(rng)
+    # Of the seven classes the last never occurs.
+    y_true, other = rng.integers(6, size=(2, len(right)))
+    y_pred = np.where(right, y_true, other)
+    statistic = macro_f1_of(y_true, y_pred, 7)
+    assert isinstance(statistic, OfSums) == (limit == 7)
+    by_row = resampler(groups).replicates(lambda weights: macro_f1(y_true, y_pred, 7, weights))
+    assert np.array_equal(resampler(groups).replicates(statistic), by_row)
+    assert np.ptp(by_row) > 0
+    assert statistic(None) == macro_f1(y_true, y_pred, 7) < 6 / 7
+
+
+def test_macro_f1_of_many_classes_holds_no_table_of_rows_and_classes():
+    rng = np.random.default_rng(3)
+    y_true, y_pred = rng.integers(1000, size=(2, 5000))
+    weights = rng.integers(3, size=(10, 5000))
+    tracemalloc.start()
+    macro_f1(y_true, y_pred, 1000, weights), macro_f1_of(y_true, y_pred, 1000)(weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < y_true.nbytes * 1000 / 10
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals():

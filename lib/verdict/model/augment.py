@@ -50,7 +50,14 @@ def photometric(images: np.ndarray, image_ids: Sequence[str], ranges: Photometri
     Brightness is added, contrast is spread about each channel's mean, then saturation and hue change, noise is added,
     and values are cut to [0, 1] (before saturation and hue as well, which mean nothing outside). Ids are the keys of
     the random streams. Views count from 1: 0 is the plain image, which nothing here makes.
+    A ValueError for view 0, and for images that are not float32 in [0, 1], such as bytes, or not one an id.
     """
+    if view < 1:
+        raise ValueError(f"views are numbered from 1, got {view}; view 0 is the plain image")
+    if len(images) != len(image_ids) or images.dtype != np.float32:
+        raise ValueError(f"expected float32 images, one an id, got {images.dtype} {images.shape}, {len(image_ids)} ids")
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):
+        raise ValueError(f"images must lie in [0, 1], got [{images.min():g}, {images.max():g}]; did you pass bytes?")
     change = {name: values[:, None, None, None] for name, values in jitters(image_ids, ranges, view=view).items()}
     shown = images + change["brightness"]
     mean = shown.mean(axis=(1, 2), keepdims=True)

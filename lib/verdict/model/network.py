@@ -18,6 +18,8 @@ from verdict.model.backend import keras, keras_hub
 
 ops = keras.ops
 
+# What is kept on the way to the logit. `take_cls_token` is the query, [CLS] of the hypothesis: stored tables know it by
+# the name of the layer that once took it.
 STATES = ("take_cls_token", "attention", "xattn", "xattn_norm", "mlp_1", "logit")
 
 
@@ -139,9 +141,9 @@ def build_network(
 def head_states(head: dict[str, keras.layers.Layer], query: Any, image_tokens: Any) -> dict[str, Any]:
     """Fuse a [CLS] query (batch, 1, d) with image tokens (batch, n_tokens, d); every state on the way to the logit.
 
-    By name (`STATES`): `take_cls_token` (batch, 1, d), the query; `attention` (batch, heads, 1, n_tokens), weights that
-    sum to one over tokens; `xattn` (batch, 1, d), what was attended to; `xattn_norm` (batch, 1, d); `mlp_1` (batch,
-    mlp_dim); `logit` (batch, 1).
+    By name (`STATES`): `take_cls_token` (batch, 1, d), the query itself; `attention` (batch, heads, 1, n_tokens),
+    weights that sum to one over tokens; `xattn` (batch, 1, d), what was attended to; `xattn_norm` (batch, 1, d);
+    `mlp_1` (batch, mlp_dim); `logit` (batch, 1).
     """
     attended, attention = head["xattn"](query, image_tokens, return_attention_scores=True)
     fused = head["xattn_norm"](head["xattn_residual"]([query, attended]))

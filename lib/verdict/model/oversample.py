@@ -24,6 +24,8 @@ def n_extra(weight: float, n: int) -> int:
 
     The product is one of binary fractions: 0.2 of 15,630 is 3,125 here, one less than on paper.
     """
+    if weight < 1:
+        raise ValueError(f"oversampling adds rows: a weight is at least 1, got {weight}")
     return int((weight - 1.0) * n)
 
 
@@ -31,7 +33,7 @@ def oversample(flags: pd.DataFrame, weights: Mapping[str, float], *, rng: np.ran
     """Row numbers of the training pairs, in order, then extra rows of some buckets, drawn with replacement.
 
     A pair may lie in several buckets; these are drawn from in the order of `weights`, which say how often their rows
-    are to count (1 or more). ValueError if a bucket has no column.
+    are to count (1 or more). ValueError if a bucket has no column, or a weight is below 1.
     """
     if unknown := [name for name in weights if name not in flags.columns]:
         raise ValueError(f"there are no buckets {unknown}; there are {list(flags.columns)}")

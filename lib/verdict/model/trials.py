@@ -146,7 +146,8 @@ def _train(
     network = load_network(stage.params.model, dropout=trial.dropout, seed=seed, encoders=encoders)
     if parent is not None:
         load_weights(network, parent)
-    shown = Shown(features, *(Rows.of(features, table) for table in tables[:2]), blank, n_shown, views)
+    train, val = (Rows.of(features, table) for table in tables[:2])
+    shown = Shown(features, train, val, blank=blank, n_shown=n_shown, views=views)
     outcome = fit(
         network,
         plan,

@@ -8,18 +8,20 @@ weights without their last axis, so that one call evaluates all resamples of a b
 """
 
 import math
+from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.stats.scores import check_labels, check_probs, log_softmax, top_class
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, absolute_sum, wilson
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, absolute_sum, wilson
 from verdict.stats.weighted import OfSums, ratio, row_weights, totals, weighted_mean
 
 N_BINS = 15
+# The most classes of which every row is a row of a dense table.
+_MAX_DENSE = 100
 
 
 def accuracy(y_true: ArrayLike, y_pred: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
@@ -51,13 +53,19 @@ def class_scores(counts: ArrayLike) -> dict[str, np.ndarray]:
 
 def macro_f1(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2, weights: ArrayLike | None = None) -> np.ndarray:
     """Unweighted mean of the classes' F1, in [0, 1]; a class that never occurs has F1 0."""
-    return macro_f1_of(y_true, y_pred, n_classes)(weights)
-
-
-def macro_f1_of(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2) -> OfSums:
-    """`macro_f1` as a function of weights; quick to resample."""
     n = len(np.asarray(y_true))
-    # Two counts a class: of a thousand classes the confusion counts are a million for each resample.
+    # Three counts a class: of a thousand classes the confusion counts are a million for each resample.
+    y_true, y_pred = check_labels(y_true, n, n_classes), check_labels(y_pred, n, n_classes)
+    right = totals(weights, y_true, n_classes, y_true == y_pred)
+    true_and_predicted = totals(weights, y_true, n_classes) + totals(weights, y_pred, n_classes)
+    return ratio(2 * right, true_and_predicted).mean(axis=-1)
+
+
+def macro_f1_of(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2) -> Statistic:
+    """`macro_f1` as a function of weights; quick to resample where a table of two columns a class is small."""
+    if n_classes > _MAX_DENSE:
+        return partial(macro_f1, y_true, y_pred, n_classes)
+    n = len(np.asarray(y_true))
     is_true, is_said = (check_labels(y, n, n_classes)[:, None] == np.arange(n_classes) for y in (y_true, y_pred))
     columns = np.hstack([2.0 * (is_true & is_said), is_true.astype(float) + is_said])
     return OfSums(columns, lambda sums: ratio(sums[..., :n_classes], sums[..., n_classes:]).mean(axis=-1))
@@ -152,8 +160,16 @@ def ece_interval(
     return error
 
 
-def ece_change(before: ArrayLike, after: ArrayLike, y_true: ArrayLike, resampler: Resampler, **bins: Any) -> Interval:
-    """`ece_interval`, by the same `bins`, of `after` minus that of `before`: probabilities of the same rows.
+def ece_change(
+    before: ArrayLike,
+    after: ArrayLike,
+    y_true: ArrayLike,
+    resampler: Resampler,
+    *,
+    n_bins: int = N_BINS,
+    equal_mass: bool = False,
+) -> Interval:
+    """`ece_interval` of `after` minus that of `before`, two tables of probabilities of the same rows.
 
     The two intervals are combined around the two errors without what chance adds to them, with the correlation that the
     resamples show: Zou and Donner (2008), Construction of confidence limits about effect measures:
@@ -163,8 +179,8 @@ def ece_change(before: ArrayLike, after: ArrayLike, y_true: ArrayLike, resampler
     """
     errors, centres, replicates = [], [], []
     for probs in (after, before):
-        gaps = _gaps(probs, y_true, resampler, **bins)
-        errors.append(ece_interval(probs, y_true, resampler, **bins))
+        gaps = _gaps(probs, y_true, resampler, n_bins, equal_mass)
+        errors.append(ece_interval(probs, y_true, resampler, n_bins=n_bins, equal_mass=equal_mass))
         centres.append(absolute_sum(*gaps, level=0.0).low)
         replicates.append(np.abs(gaps[1]).sum(axis=1))
     varies = min(map(np.std, replicates)) > 0

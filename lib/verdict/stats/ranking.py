@@ -22,7 +22,7 @@ def auroc(score: ArrayLike, is_positive: ArrayLike, weights: ArrayLike | None = 
 
 def risk_coverage(confidence: ArrayLike, wrong: ArrayLike, *, n_points: int) -> pd.DataFrame:
     """Columns coverage and risk: error rate against the share of rows that is answered, the most confident first; at
-    n_points evenly spaced coverages up to 1. Ties as in `aurc`.
+    n_points evenly spaced coverages up to 1. Ties as in `Ranked.aurc`.
     """
     coverage = np.arange(1, n_points + 1) / n_points
     return pd.DataFrame({"coverage": coverage, "risk": Ranked(confidence, wrong).risk_at(coverage)})

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,10 +60,11 @@ class Interval:
         """Whether the interval is defined and lies wholly on one side of a point."""
         return bool(self.low > point or self.high < point)
 
-    def number(self, **fields: Any) -> Number:
-        """The same as a number to store, with n, split, unit or seeds; bounds that are not defined are left out."""
+    def number(self, *, n: int | None = None, split: str = "", unit: str = "", seeds: tuple[int, ...] = ()) -> Number:
+        """The same as a number to store; bounds that are not defined are left out."""
         low, high = (self.low, self.high) if np.isfinite([self.low, self.high]).all() else (None, None)
-        return Number(self.value, low, high, kind=ESTIMATE, n_undefined=self.n_undefined, **fields)
+        described = {"n": n, "split": split, "unit": unit, "seeds": seeds, "n_undefined": self.n_undefined}
+        return Number(self.value, low, high, kind=ESTIMATE, **described)
 
 
 # The estimate of an empty group.

@@ -3,101 +3,39 @@
 Follows Sammani and Deligiannis (2024), arXiv:2410.13016, training-free: foreground, parts, visual prompts, descriptors
 by intersection and transport, the list of the class, their overlap. Images of one class are looked at together. A bank
 is a list of short phrases, encoded once; similarities are cosines.
-
-The study calls one of the numbers for how alike two lists of descriptors are mutual information. It is a monotone
-function of the size of the overlap, and not mutual information; both are here.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from verdict.base.params import ConceptsParams
+from verdict.clip.concepts import knowledge
 from verdict.clip.concepts.parts import foreground_spectral, part_prompts, parts_of, unit_rows
 from verdict.clip.encoder.embeddings import EmbeddingCache
 from verdict.stats.scores import top_class
 from verdict.stats.uncertainty import Interval, wilson
 from verdict.stats.weighted import ratio
 
-
-def mi_as_published(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
-    """The published number: ln N + ln M + ln I for N descriptors of the image, M of the class, I in both; 0 for none.
-
-    The sign of the joint entropy is not the one of the formula H(V) + H(Y) - H(V, Y), hence `mi_eq1`. One shared
-    descriptor gives ln(N M), none gives 0: the cliff between them is the larger part of every curve.
-    """
-    shared = np.asarray(I)
-    return np.where(shared > 0, np.log(N * M * np.maximum(shared, 1)), 0.0)[()]
-
-
-def mi_eq1(N: int, M: int, I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
-    """The printed formula, H(V) + H(Y) - H(V, Y) with uniform V and Y: ln(N M / I); NaN where nothing is shared.
-
-    It falls when more is shared, because the uniform marginals are not those of the joint table.
-    """
-    shared = np.asarray(I)
-    return np.where(shared > 0, np.log(N * M / np.maximum(shared, 1)), np.nan)[()]
-
-
-def mi_table(I: ArrayLike) -> np.ndarray:  # noqa: N803, E741
-    """Mutual information of the joint table with its own marginals: ln I, since it is a one-to-one map; 0 for none."""
-    return np.log(np.maximum(np.asarray(I), 1)).astype(float)[()]
-
-
-def expected_shared(n_visual: ArrayLike, n_textual: int, n_bank: int) -> np.ndarray:
-    """How many two lists drawn at random share on average, N M / |D|."""
-    return np.asarray(n_visual) * n_textual / n_bank
-
-
-def rank_biased_overlap(first: ArrayLike, second: ArrayLike, *, persistence: float = 0.9) -> float:
-    """Agreement of two rankings of distinct ids, best first, in which the top weighs most: 1 for equal lists.
-
-    A reader goes on to the next rank with the probability `persistence`. The weights of the ranks that both lists have
-    are scaled to sum to 1; an empty list gives NaN.
-
-    Webber, Moffat and Zobel (2010), A similarity measure for indefinite rankings, eq. 4, cut at the shorter list.
-    """
-    first, second = np.asarray(first), np.asarray(second)
-    depth = min(len(first), len(second))
-    if not depth:
-        return float("nan")
-    # An id counts from the rank on that has it in both lists.
-    both = np.max(np.nonzero(first[:depth, None] == second[:depth]), axis=0)
-    agreement = np.bincount(both, minlength=depth).cumsum() / np.arange(1, depth + 1)
-    weights = persistence ** np.arange(depth)
-    return float(np.dot(agreement, weights) / weights.sum())
-
-
-def deletion_counts(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
-    """Shared descriptors left, int (N + 1,) down to 0, as the image's are removed, the most important first."""
-    hits = np.isin(np.asarray(visual), textual)
-    return hits.sum() - np.concatenate([[0], np.cumsum(hits)])
-
-
-def published_curve(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
-    """The published number under deletion, (N + 1,); N and M stay those of the whole lists.
-
-    Its mean is the study's AUC.
-    """
-    return mi_as_published(max(np.size(visual), 1), np.size(textual), deletion_counts(visual, textual))
-
-
-def relative_area(visual: ArrayLike, textual: ArrayLike) -> float:
-    """Mean share of the overlap that is left under deletion, in [0, 1]; NaN where nothing is shared.
-
-    Unlike the mean of `published_curve` it does not depend on how much is shared, only on where: shared descriptors
-    that are important go first and leave a small area.
-    """
-    counts = deletion_counts(visual, textual)
-    return float((counts / counts[0]).mean()) if counts[0] else float("nan")
-
-
 SHARPNESS, MAX_STEPS, TOLERANCE = 2.5, 1000, 1e-9
-Both = tuple[np.ndarray, np.ndarray]
+
+
+class Regions(NamedTuple):
+    """Foregrounds and parts of images, as `Seen` has them."""
+
+    masks: np.ndarray
+    parts: np.ndarray
+
+
+class Words(NamedTuple):
+    """Unit vectors of the texts of classes (K, d) and of the bank (D, d), as one encoder reads them."""
+
+    classes: np.ndarray
+    bank: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -120,24 +58,21 @@ class Seen:
 
 def find_parts(
     reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, settings: ConceptsParams, *, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Foregrounds and parts of images, as `Seen` has them; k-means draws by `seed`.
+) -> Regions:
+    """Foregrounds and parts of images; k-means draws by `seed`.
 
     `y_true` (n,) says which images are looked at together; it plays no other part.
     """
     patches = reader.patches(images)
     masks = by_class(partial(foreground_spectral, grid=(reader.encoder.grid,) * 2), y_true, patches)
     how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
-    return masks, by_class(partial(parts_of, **how), y_true, patches, masks)
+    return Regions(masks, by_class(partial(parts_of, **how), y_true, patches, masks))
 
 
-def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: Both, settings: ConceptsParams) -> Seen:
-    """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes.
-
-    `words` are unit vectors of the texts of classes (K, d) and of the bank (D, d).
-    """
-    (masks, parts), (classes, bank), whole = found_parts, words, reader.images(images)
-    pictures, owner = part_prompts(images, parts, outline=settings.outline)
+def look(reader: EmbeddingCache, images: np.ndarray, regions: Regions, words: Words, settings: ConceptsParams) -> Seen:
+    """Find the descriptors of uint8 images (n, height, width, 3), whose parts `find_parts` gives, and of classes."""
+    (classes, bank), whole = words, reader.images(images)
+    pictures, owner = part_prompts(images, regions.parts, outline=settings.outline)
     cosine = np.empty((0, len(bank)))
     if len(pictures):
         vectors = unit_rows(reader.images(pictures.reshape(-1, *images.shape[1:])))
@@ -150,7 +85,7 @@ def look(reader: EmbeddingCache, images: np.ndarray, found_parts: Both, words: B
     visual = [by_importance(np.concatenate([none, *ids]), row) for (ids, _), row in zip(found, near, strict=True)]
     answer = top_class(np.asarray(whole) @ classes.T)
     is_fallback = np.array([one for _, one in found])
-    return Seen(masks, parts, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
+    return Seen(*regions, is_fallback, visual, answer, nearest(classes @ bank.T, settings.n_textual))
 
 
 def by_class(find: Callable[..., np.ndarray], y_true: np.ndarray, *arrays: np.ndarray) -> np.ndarray:
@@ -221,15 +156,15 @@ def score_images(seen: Seen, y_true: np.ndarray, n_bank: int) -> pd.DataFrame:
     visual, textual = memberships(seen.visual, n_bank), memberships(seen.textual, n_bank)[seen.answer]
     found = pd.DataFrame({"is_right": seen.answer == np.asarray(y_true), "n_visual": visual.sum(axis=1)})
     found["shared"] = (visual & textual).sum(axis=1)
-    curves = [published_curve(*pair) for pair in pairs]
+    curves = [knowledge.published_curve(*pair) for pair in pairs]
     return found.assign(
-        lift=found["shared"] / expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
+        lift=found["shared"] / knowledge.expected_shared(found["n_visual"], seen.textual.shape[1], n_bank),
         jaccard=share_of(visual & textual, visual | textual),
-        ranked=[rank_biased_overlap(*pair) for pair in pairs],
+        ranked=[knowledge.rank_biased_overlap(*pair) for pair in pairs],
         mi_published=[curve[0] for curve in curves],
-        mi_table=mi_table(found["shared"]),
+        mi_table=knowledge.mi_table(found["shared"]),
         auc_published=[curve.mean() for curve in curves],
-        auc_relative=[relative_area(*pair) for pair in pairs],
+        auc_relative=[knowledge.relative_area(*pair) for pair in pairs],
         is_fallback=seen.is_fallback,
     )
 

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.clip import UNTRAINED, WHOLE
-from verdict.clip.concepts import activations, parts
+from verdict.clip.concepts import activations, knowledge, parts
 from verdict.clip.concepts.activations import Seen, by_class, memberships, nearest, share_of
 from verdict.clip.concepts.setup import Setup, material
 from verdict.clip.encoder.embeddings import EmbeddingCache
@@ -30,11 +30,11 @@ def arithmetic_table(stage: Stage) -> pd.DataFrame:
     Numbers `concepts.published_one` and `.published_two`: the published one for one and for two.
     """
     shared = np.array([0, 1, 2, 5, 15])
-    published = activations.mi_as_published(PUBLISHED_N, PUBLISHED_M, shared)
+    published = knowledge.mi_as_published(PUBLISHED_N, PUBLISHED_M, shared)
     for name, value in zip(("one", "two"), published[1:3], strict=True):
         stage.number(f"concepts.published_{name}", value, kind=EXACT)
-    printed = activations.mi_eq1(PUBLISHED_N, PUBLISHED_M, shared)
-    more = {"as_printed": printed, "mutual_information": activations.mi_table(shared)}
+    printed = knowledge.mi_eq1(PUBLISHED_N, PUBLISHED_M, shared)
+    more = {"as_printed": printed, "mutual_information": knowledge.mi_table(shared)}
     return pd.DataFrame({"shared": shared, "as_published": published, **more})
 
 
@@ -58,12 +58,9 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     for name, values in (("last tokens", tokens), ("keys of the last block", keys)):
         found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
         found[f"first component, {name}"] = by_class(find, shown.y_true, values)
-    cut, of_keys, limit = (
-        "spectral cut, last tokens",
-        "spectral cut, keys of the last block",
-        "the best choice of patches",
-    )
+    cut, of_keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
+    limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
     found["every patch"] = np.ones_like(found[cut])
     found[limit] = best_patches(shown.masks, grid)
@@ -124,7 +121,7 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
     shown, reader = setup.shown, setup.readers[WHOLE]
     if shown.truth is None:
         return pd.DataFrame(columns=["descriptors", "n_each", "is_true", "false_red"])
-    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader)[1].T
+    cosine = np.asarray(reader.images(shown.images)) @ setup.words(reader).bank.T
     n_bank, order = len(setup.bank), nearest(cosine, len(setup.bank))
     ranked = [order[row, : len(ids)] for row, ids in enumerate(seen.visual)]
     chosen = {
@@ -150,8 +147,14 @@ def truth_of_descriptors(setup: Setup, seen: Seen) -> pd.DataFrame:
 
 # What pictures share with their classes: overlaps with nulls, curves, relation to accuracy, stability.
 
-_NAMES = {"is_right": "accuracy", "is_fallback": "share_fallback"}
-_SHARES = ("is_right", "jaccard", "ranked", "auc_relative", "is_fallback")
+_KNOWLEDGE = {
+    "accuracy": ("is_right", (0, 1)),
+    **{name: (name, None) for name in ("n_visual", "shared", "lift")},
+    **{name: (name, (0, 1)) for name in ("jaccard", "ranked")},
+    **{name: (name, None) for name in ("mi_published", "mi_table", "auc_published")},
+    "auc_relative": ("auc_relative", (0, 1)),
+    "share_fallback": ("is_fallback", (0, 1)),
+}
 
 
 def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -163,8 +166,7 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     rows, by_image = [], {}
     for name, one in seen.items():
         scores = by_image[name] = activations.score_images(one, setup.shown.y_true, len(setup.bank))
-        spans = {of: (0, 1) if of in _SHARES else None for of in scores}
-        found = {_NAMES.get(of, of): setup.mean(scores[of].to_numpy(), span=span) for of, span in spans.items()}
+        found = {to: setup.mean(scores[of].to_numpy(), span=span) for to, (of, span) in _KNOWLEDGE.items()}
         rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
@@ -184,7 +186,7 @@ def null_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFrame, np
         visual, textual = (memberships(ids, n_bank) for ids in (one.visual, one.textual))
         shared, rng = (visual & textual[one.answer]).sum(axis=1), setup.stage.rng("concepts.exchanged")
         drawn[name] = activations.permuted_overlaps(visual, textual, one.answer, n_draws=n_draws, rng=rng)
-        by_chance = activations.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
+        by_chance = knowledge.expected_shared(visual.sum(axis=1), one.textual.shape[1], n_bank)
         found = {
             "shared": setup.mean(shared),
             "by_chance": setup.mean(by_chance),
@@ -209,7 +211,7 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
     for name, one in seen.items():
         lists = zip(one.visual, one.textual[one.answer], strict=True)
         # Short curves are continued by zero, as in the study.
-        published = pd.DataFrame([activations.published_curve(*both) for both in lists]).fillna(0.0)
+        published = pd.DataFrame([knowledge.published_curve(*both) for both in lists]).fillna(0.0)
         rows = [{"removed": k} | with_bounds("published", setup.mean(published[k].to_numpy())) for k in published]
         curves[name] = pd.DataFrame(rows)
     return curves
@@ -314,7 +316,7 @@ def added_descriptors(setup: Setup) -> pd.DataFrame:
         ("with descriptors nearest to the class's name", "", found.textual[:, : settings.n_added]),
         ("with descriptors drawn at random", "random_gain", drawn),
     ):
-        classes = setup.words(reader)[0] if chosen is None else described_classes(setup, reader, chosen)
+        classes = setup.words(reader).classes if chosen is None else described_classes(setup, reader, chosen)
         right = (top_class(vectors @ classes.T) == judged.y_true).astype(float)
         accuracy = with_bounds("accuracy", setup.mean(right, judged.groups, span=(0, 1)))
         rows.append({"prompts": name, "n": len(judged), **accuracy})

@@ -13,7 +13,7 @@ import pandas as pd
 
 from verdict.base.numbers import EXACT
 from verdict.base.params import ConceptsParams
-from verdict.clip.concepts.activations import Seen, find_parts, look
+from verdict.clip.concepts.activations import Regions, Seen, Words, find_parts, look
 from verdict.clip.encoder.embeddings import EmbeddedPictures, EmbeddingCache, cache_of
 from verdict.clip.pictures.scenes import FACTORS, caption
 from verdict.clip.pictures.sources import Pictures
@@ -62,10 +62,10 @@ class Setup:
         """The descriptors as texts."""
         return [text for text, _ in self.bank]
 
-    def words(self, reader: EmbeddingCache) -> tuple[np.ndarray, np.ndarray]:
+    def words(self, reader: EmbeddingCache) -> Words:
         """Unit vectors of classes (K, d) and of descriptors (D, d) as one encoder reads them."""
         vectors = class_vectors(reader.texts, list(self.classes["name"]), self.study.pictures.templates)
-        return vectors, np.asarray(reader.texts(self.texts))
+        return Words(vectors, np.asarray(reader.texts(self.texts)))
 
     def look(self, name: str, *, again: int = 0, pictures: Material | None = None, bare: Seen | None = None) -> Seen:
         """What one encoder finds in the shown pictures, or in others; with the seed that is `again` further, or with
@@ -74,7 +74,7 @@ class Setup:
         settings, chosen, reader = self.stage.params.concepts, pictures or self.shown, self.readers[name]
         self.stage.progress(f"{name}: parts and descriptors of {len(chosen)} pictures")
         if bare:
-            found, settings = (bare.masks, bare.parts), settings.model_copy(update={"outline": False})
+            found, settings = Regions(bare.masks, bare.parts), settings.model_copy(update={"outline": False})
         else:
             found = find_parts(reader, chosen.images, chosen.y_true, settings, seed=settings.seed + again)
         return look(reader, chosen.images, found, self.words(reader), settings)
@@ -126,7 +126,8 @@ def bank_of(pictures: Pictures, settings: ConceptsParams) -> list[Descriptor]:
     bank: list[Descriptor] = [(text, {}) for text in settings.bank]
     if not bank and pictures.is_scenes:
         for named in (*combinations(DESCRIBED, 1), *combinations(DESCRIBED, 2)):
-            described = (dict(zip(named, values, strict=True)) for values in product(*map(FACTORS.get, named)))
+            choices = product(*(FACTORS[name] for name in named))
+            described = (dict(zip(named, values, strict=True)) for values in choices)
             bank += [(caption(words, named), words) for words in described]
     if len(bank) < max(settings.n_textual, settings.per_part) + 1:
         raise ValueError(

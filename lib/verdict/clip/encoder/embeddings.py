@@ -178,7 +178,7 @@ def embed(stage: Stage) -> None:
         write_npy(stage.path("masks.npy"), pictures.masks)
     facts = {name: getattr(encoder, name) for name in ("name", "revision", "identity", "logit_scale", "grid")}
     facts |= {"n_params": encoder.model.num_parameters(), "preset": preset} | ({"name": TRAINED} if is_own else {})
-    words = {"class_names": pictures.class_names, "templates": pictures.templates}
+    words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
     stage.numbers["clip.encoder"] = encoder_number(facts, params.source)
     write_json(stage.path("encoder.json"), facts | words)
     for split in SPLITS:
@@ -197,5 +197,5 @@ def open_embeddings(stage: Stage) -> EmbeddedPictures:
     masks = np.load(home / "masks.npy", mmap_mode="r") if (home / "masks.npy").is_file() else None
     words = (tuple(facts.pop("class_names")), tuple(facts.pop("templates")))
     table = pd.read_parquet(home / "pictures.parquet")
-    pictures = Pictures(arrays["images"], table, *words, masks)
+    pictures = Pictures(arrays["images"], table, *words, masks, facts.pop("attribution"))
     return EmbeddedPictures(pictures, arrays["embeddings"], facts, stage)

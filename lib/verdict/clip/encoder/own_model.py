@@ -35,7 +35,7 @@ def recipe_of(pictures: Pictures, params: ClipTrainingParams, *, may_flip: bool 
         picks = rng.integers(len(pictures.templates), size=len(chosen))
         texts = [prompt(pictures.templates[k], names[y[row]]) for k, row in zip(picks, chosen, strict=True)]
         is_true = y[chosen][:, None] == y[chosen][None, :]
-        return moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {}
+        return Drawn(moved(images[chosen], rng, may_flip=may_flip), texts, is_true, {})
 
     corpus = [prompt(template, name) for template in pictures.templates for name in names]
     sizes = {"image_px": PX, "width": 128, "layers": 4, "steps": params.epochs * (len(rows) // batch)}

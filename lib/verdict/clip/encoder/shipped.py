@@ -40,7 +40,7 @@ def captioned_scenes(n: int, rng: np.random.Generator, *, pool: str = "pretrain"
     drawn = scenes.draw(n, handwriting_pools()[pool], rng=rng, held_out=False)
     named = scenes.spoken(n, rng=rng)
     images, _ = scenes.render(drawn, rng=rng, px=CLIP_PX)
-    return images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named), drawn.factors
+    return Drawn(images, scenes.captions(drawn, named, rng=rng), scenes.is_true(drawn, named), drawn.factors)
 
 
 def caption_words() -> list[str]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +18,17 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 MAX_SCALE = 100.0
 
 
-# A batch of n pictures, uint8 (n, px, px, 3), with n captions; whether caption j is true of picture i, (n, n); and what
-# each picture holds, int (n,) by name, for linear heads that help the vision tower to its features.
-Drawn = tuple[np.ndarray, list[str], np.ndarray, dict[str, np.ndarray]]
+class Drawn(NamedTuple):
+    """A batch of n pictures, uint8 (n, px, px, 3), with n captions.
+
+    `is_true` (n, n) says whether caption j is true of picture i; `factors`, int (n,) by name, what each picture holds,
+    for linear heads that help the vision tower to its features.
+    """
+
+    images: np.ndarray
+    texts: list[str]
+    is_true: np.ndarray
+    factors: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,13 @@ def train_clip(
     def step_loss() -> tuple[torch.Tensor, float]:
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(np.log(MAX_SCALE)))
-        images, texts, is_true, factors = recipe.draw(recipe.batch, rng)
-        image = model.get_image_features(as_pixels(images, processor)).pooler_output
-        tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        drawn = recipe.draw(recipe.batch, rng)
+        image = model.get_image_features(as_pixels(drawn.images, processor)).pooler_output
+        tokens = tokenizer(drawn.texts, padding=True, truncation=True, return_tensors="pt")
         text = model.get_text_features(**tokens).pooler_output
         unit = [torch.nn.functional.normalize(part, dim=-1) for part in (image, text)]
-        contrast = contrastive_loss(*unit, model.logit_scale.exp(), is_true)
-        return contrast + naming_loss(image, heads, factors), contrast.item()
+        contrast = contrastive_loss(*unit, model.logit_scale.exp(), drawn.is_true)
+        return contrast + naming_loss(image, heads, drawn.factors), contrast.item()
 
     options = {"steps": recipe.steps, "learning_rate": recipe.learning_rate, "every": 50, "progress": progress}
     losses = descend(name, parameters, step_loss, **options)

@@ -8,6 +8,7 @@ read, never copied into the project; they stay encoded until they are asked for,
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -32,6 +33,8 @@ IMAGENETTE: Mapping[str, str] = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
+OF_CIFAR = "CIFAR-{} (A. Krizhevsky, 2009), no formal licence: read from a local copy or by URL."
+OF_IMAGENETTE = "Imagenette (J. Howard, 2019), pictures of ImageNet, for research: read from a local copy or by URL."
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +48,12 @@ class Half:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Both halves, the names of the classes in the order of their ids,"""
+    """Both halves, the names of the classes in the order of their ids, and where the pictures come from."""
 
     train: Half
     test: Half
     class_names: tuple[str, ...]
+    attribution: str
 
 
 def locate(name: str, *, url: str, sha256: str) -> Path:
@@ -82,12 +86,12 @@ def read(name: str, source: Path) -> Corpus:
     if name not in cifar.KINDS:
         options = {"px": IMAGENETTE_PX, "is_cut": True}
         halves = [_half(_listed(source, part), part, list(IMAGENETTE), **options) for part in PARTS]
-        return Corpus(*halves, tuple(IMAGENETTE.values()))
+        return Corpus(*halves, tuple(IMAGENETTE.values()), OF_IMAGENETTE)
     kind, parts = cifar.KINDS[name], ("train", "test")
     if source.is_dir():
         found = [_listed(source / f"{part}.tar") for part in parts]
         # Ids go by the alphabet, as the originals' do.
-        classes = tuple(sorted({place.parent.name for place in found[0][1]}))
+        classes = tuple(sorted({place.parent.name for place in found[0].places}))
         halves = [_half(one, part, classes, px=cifar.PX) for part, one in zip(parts, found, strict=True)]
     else:
         classes, content = cifar.read(source, kind)
@@ -99,12 +103,15 @@ def read(name: str, source: Path) -> Corpus:
         raise ValueError(
             f"{source}: CIFAR-{kind.n_classes} has {kind.n_classes} classes, got {len(classes)}: {classes[:3]}…"
         )
-    return Corpus(*halves, classes)
+    return Corpus(*halves, classes, OF_CIFAR.format(kind.n_classes))
 
 
-# Encoded pictures in folders of classes: where from, their places, sorted, and what gives for rows of these (position
-# among the rows, bytes).
-_Listing = tuple[Path, list[PurePosixPath], Callable[[np.ndarray], Iterator[tuple[int, bytes]]]]
+class _Listing(NamedTuple):
+    """Encoded pictures in folders of classes, sorted; `contents` of rows gives (position among the rows, bytes)."""
+
+    source: Path
+    places: list[PurePosixPath]
+    contents: Callable[[np.ndarray], Iterator[tuple[int, bytes]]]
 
 
 def _listed(source: Path, part: str = "") -> _Listing:
@@ -121,7 +128,9 @@ def _listed(source: Path, part: str = "") -> _Listing:
             if path.is_file() and path.resolve().is_relative_to(home)
         }
         places = sorted(place for place in files if _is_wanted(place, part))
-        return source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
+        return _Listing(
+            source, places, lambda rows: ((k, files[places[row]].read_bytes()) for k, row in enumerate(rows))
+        )
     with open_tar(source) as tar:
         found = {PurePosixPath(name): member for name, member in admitted(tar, source) if member.isfile()}
     places = sorted(place for place in found if _is_wanted(place, part))
@@ -133,7 +142,7 @@ def _listed(source: Path, part: str = "") -> _Listing:
                 file = tar.extractfile(members[k])
                 yield k, b"" if file is None else file.read()
 
-    return source, places, contents
+    return _Listing(source, places, contents)
 
 
 def _is_wanted(place: PurePosixPath, part: str) -> bool:

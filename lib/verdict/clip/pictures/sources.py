@@ -17,6 +17,7 @@ from verdict.base.params import ClipFolderParams, ClipParams, Params
 from verdict.clip.pictures import corpora, own_pictures, scenes
 from verdict.clip.pictures.own_pictures import SPLITS
 from verdict.clip.pictures.words import ENSEMBLE
+from verdict.data.digits.digits import ATTRIBUTION
 from verdict.data.digits.scenes import handwriting_pools
 
 SCENE_PX = 48
@@ -30,7 +31,8 @@ class Pictures:
     `table`: image_id, group_id (the independent unit), split (train, val, calib, test), y (index of the class); for
     scenes the words of every factor, and `held_out`: whether the couple of digit and colour was kept from the training
     of the shipped encoder. `templates` are sentences with `{}` for the class, the first of them the plain one.
-    `masks`, bool (n, height, width), is the foreground, where the source knows it.
+    `masks`, bool (n, height, width), is the foreground, where the source knows it. `attribution` says whose pictures
+    they are, and under which terms they may be used.
     """
 
     images: np.ndarray
@@ -38,6 +40,7 @@ class Pictures:
     class_names: tuple[str, ...]
     templates: tuple[str, ...] = ENSEMBLE
     masks: np.ndarray | None = None
+    attribution: str = ""
 
     @property
     def is_scenes(self) -> bool:
@@ -80,7 +83,7 @@ def of_scenes(n: Mapping[str, int], *, seed: int) -> Pictures:
         masks.append(mask)
         tables.append(table.rename(columns={"writing": "group_id"}))
     table = pd.concat(tables, ignore_index=True)
-    return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks))
+    return Pictures(np.concatenate(images), table, scenes.DIGITS, ENSEMBLE, np.concatenate(masks), ATTRIBUTION)
 
 
 def check_inputs(params: Params) -> None:
@@ -115,7 +118,7 @@ def of_corpus(corpus: corpora.Corpus, params: ClipParams) -> Pictures:
         ids = [source.names[k] for k in rows]
         tables.append(pd.DataFrame({"image_id": ids, "group_id": ids, "split": split, "y": source.y[rows]}))
     table = pd.concat(tables, ignore_index=True)
-    return Pictures(np.concatenate(images), table, corpus.class_names)
+    return Pictures(np.concatenate(images), table, corpus.class_names, attribution=corpus.attribution)
 
 
 def _balanced(y: np.ndarray, wanted: Mapping[str, int], *, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -139,4 +142,4 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
     images = np.stack([corpora.square(read_image(path), params.image_px or px) for path in files])
     kept = table.iloc[keep].reset_index(drop=True)
-    return Pictures(images, kept, own.class_names, own.templates)
+    return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))

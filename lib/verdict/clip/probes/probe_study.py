@@ -290,13 +290,16 @@ class Page:
         return pd.DataFrame(rows)
 
     def confusions(self) -> np.ndarray:
-        """Counts of true class against the answer from prompts; the most frequent mistake becomes the numbers
-        `mistake.true`, `.answer` (names) and `.share` of the class, unadjusted for having been picked.
+        """Counts of true class against the answer from prompts; the most frequent mistake, where there is one, becomes
+        the numbers `mistake.true`, `.answer` (names) and `.share` of the class, unadjusted for having been picked.
         """
         _, y, _ = self.test
         names, numbers = self.study.pictures.class_names, self.study.stage.numbers
         counts = confusion_counts(y, self.answer, len(names)).astype(int)
-        true, wrong = np.unravel_index(np.argmax(counts - np.diag(np.diag(counts))), counts.shape)
+        mistaken = counts - np.diag(np.diag(counts))
+        if not mistaken.any():
+            return counts
+        true, wrong = np.unravel_index(np.argmax(mistaken), counts.shape)
         numbers.merge({"mistake.true": named(names[true]), "mistake.answer": named(names[wrong])})
         own = y == true
         found = self.resampler.of(own).mean(self.answer[own] == wrong, span=(0, 1))

@@ -195,7 +195,9 @@ def _flash(unit: np.ndarray, darkness: float, depths: np.ndarray) -> np.ndarray:
     return unit * ((1 - darkness) + darkness * 0.6 / depths**2)[..., None]
 
 
-def _thin_lens(unit: np.ndarray, reach: float, depths: np.ndarray, *, focus: Callable) -> np.ndarray:
+def _thin_lens(
+    unit: np.ndarray, reach: float, depths: np.ndarray, *, focus: Callable[[np.ndarray], float]
+) -> np.ndarray:
     """Every pixel blurred by its own amount, which grows with 1 / focus - 1 / depth; read between growing blurs.
 
     `focus` says of all depths which is sharp. A pixel takes its neighbours' light whatever their depth, so that edges

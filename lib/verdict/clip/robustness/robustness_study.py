@@ -6,6 +6,7 @@ Functions take the bench of the page and return tables; numbers go into the stag
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,9 +30,13 @@ AS_DRAWN = "as drawn"
 MIDDLE = 3
 
 
-# What is said to one batch of pictures: the encoder's zero-shot logits (n, n_classes); and answers of the population
-# (n_members, n), the last of which is a linear probe of the encoder's embedding.
-Answers = tuple[np.ndarray, np.ndarray]
+class Answers(NamedTuple):
+    """What is said to one batch of pictures: the encoder's zero-shot logits (n, n_classes); and answers of the
+    population (n_members, n), the last of which is a linear probe of the encoder's embedding.
+    """
+
+    logits: np.ndarray
+    members: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ class Bench:
     @cached_property
     def members_right(self) -> np.ndarray:
         """Whether each member answers each picture rightly as it is, bool (n_members, n)."""
-        return self.answers(self.subject.images)[1] == self.subject.y_true
+        return self.answers(self.subject.images).members == self.subject.y_true
 
     @cached_property
     def as_drawn(self) -> np.ndarray:
@@ -98,7 +103,7 @@ class Bench:
 
     def answers(self, images: np.ndarray) -> Answers:
         """Everybody's answers to pictures."""
-        return self.logits(images), predict_population(self.members, self.described(images))
+        return Answers(self.logits(images), predict_population(self.members, self.described(images)))
 
     def accuracies(self, changed_ones: Sequence[np.ndarray]) -> pd.DataFrame:
         """Accuracy of the encoder over severities, 0 being the unchanged pictures, from right answers (n,) to each.
@@ -145,7 +150,7 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.Data
     accuracy, and the cost of couples that were held out.
     """
     stage, n = bench.stage, len(bench.subject)
-    right = {" = ".join(key): bench.right(logits) for key, (logits, _) in answers.items()}
+    right = {" = ".join(key): bench.right(said.logits) for key, said in answers.items()}
     table = robustness.factor_table(right, bench.is_right, bench.resampler)
     lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
     keys = pd.DataFrame(list(answers), columns=["factor", "value"])
@@ -172,10 +177,10 @@ def changed_logits(
     Columns condition, logit_0 … logit_{K-1}: as many rows as pictures for each condition, in their order.
     """
     shown = {AS_DRAWN: bench.as_drawn}
-    for (factor, value), (logits, _) in answers.items():
+    for (factor, value), said in answers.items():
         if factor in ("turn", "light", "size", "digit and colour", "cover"):
-            shown[f"{factor} = {value}"] = logits
-    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": logits for name, (logits, _) in corrupted.items()}
+            shown[f"{factor} = {value}"] = said.logits
+    shown |= {f"{name.replace('_', ' ')}, severity {MIDDLE}": said.logits for name, said in corrupted.items()}
     table = pd.DataFrame(np.concatenate(list(shown.values()))).add_prefix("logit_")
     return table.assign(condition=np.repeat(list(shown), len(bench.subject)))
 
@@ -204,8 +209,8 @@ def effective(
     before = bench.members_right
     own = {ENCODER: bench.is_right, PROBE: before[-1]}
     for shift, batches in listed.items():
-        after = np.mean([members == y_true for _, members in batches], axis=0)
-        shifted = {ENCODER: np.mean([bench.right(logits) for logits, _ in batches], axis=0), PROBE: after[-1]}
+        after = np.mean([said.members == y_true for said in batches], axis=0)
+        shifted = {ENCODER: np.mean([bench.right(said.logits) for said in batches], axis=0), PROBE: after[-1]}
         for model, right in own.items():
             sides = (np.vstack([right, before[:-1]]), np.vstack([shifted[model], after[:-1]]))
             one = found[shift, model] = robustness.effective_robustness(*sides, bench.resampler)
@@ -278,7 +283,7 @@ def corruptions(
         middle[name] = bench.answers(images[MIDDLE])
         shown = {"at_1": right[0], "at_3": right[2], "at_5": right[4], "mean": right.mean(axis=0)}
         accuracies = {label: bench.resampler.mean(values, span=(0, 1)) for label, values in shown.items()}
-        reference = middle[name][1][best] == y_true
+        reference = middle[name].members[best] == y_true
         errors = partial(robustness.corruption_errors, right[MIDDLE - 1], bench.is_right, reference, before[best])
         found = accuracies | robustness.intervals(errors, bench.resampler)[0]
         row = {"corruption": name.replace("_", " "), "family": corruption.family, **bounded(found)}

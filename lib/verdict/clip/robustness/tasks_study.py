@@ -6,6 +6,7 @@ similarities are ordered by place in the gallery, as a stable sort orders them.
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,15 +71,25 @@ def retrieval_table(
     return pd.DataFrame(rows), curves
 
 
+class Correspondences(NamedTuple):
+    """How far from the truth points were found, one row a keypoint of an `image`, as shares of the side.
+
+    `distance` (n_points,) goes from the true place to the middle of the patch that is most alike, `away`
+    (n_points, grid * grid) to that of every patch: patches are coarse, so that the nearest is the best there is.
+    """
+
+    image: np.ndarray
+    distance: np.ndarray
+    away: np.ndarray
+
+
 def correspondences(
     first: np.ndarray, second: np.ndarray, matrix: np.ndarray, px: int, is_keypoint: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Correspondences:
     """Look up each keypoint of the first view among the patches of the second, by features (n, grid * grid, d).
 
     `is_keypoint` (n, grid * grid) says which patches are looked up, such as those with ink; of these the ones count
-    whose true place lies inside the second view. Of each its image (n_points,); how far the patch that is most alike
-    lies from the true place, middle to point, as a share of the side (n_points,); and how far every patch does
-    (n_points, grid * grid): patches are coarse, so that the nearest is the best there is.
+    whose true place lies inside the second view.
     """
     grid = round(first.shape[1] ** 0.5)
     at = (np.arange(grid) + 0.5) * px / grid - 0.5
@@ -88,7 +99,7 @@ def correspondences(
     image, patch = np.nonzero(is_keypoint & is_inside)
     chosen = np.einsum("kd,kpd->kp", first[image, patch], second[image]).argmax(axis=1)
     away = np.linalg.norm(middles[None] - truth[patch][:, None], axis=-1) / px
-    return image, away[np.arange(len(image)), chosen], away
+    return Correspondences(image, away[np.arange(len(image)), chosen], away)
 
 
 def patches_of(images: np.ndarray, grid: int) -> np.ndarray:
@@ -161,18 +172,18 @@ def correspondence(bench: Bench) -> pd.DataFrame:
         seen = warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
         for features, seen_first in first.items():
-            image, distance, away = correspondences(seen_first, second[features], matrix, px, is_keypoint)
-            resampler, row = stage.resampler(subject.groups[image]), {"view": view, "features": features}
+            found_at = correspondences(seen_first, second[features], matrix, px, is_keypoint)
+            resampler, row = stage.resampler(subject.groups[found_at.image]), {"view": view, "features": features}
             for share in params.found_within:
-                at = {"": distance <= share, "_at_best": away.min(axis=1) <= share}
+                at = {"": found_at.distance <= share, "_at_best": found_at.away.min(axis=1) <= share}
                 found = {end: resampler.mean(is_found, span=(0, 1)) for end, is_found in at.items()}
-                found["_by_chance"] = resampler.mean((away <= share).mean(axis=1))
+                found["_by_chance"] = resampler.mean((found_at.away <= share).mean(axis=1))
                 row |= bounded({f"within_{share:g}{end}": one for end, one in found.items()})
-            rows.append(row | {"n_points": len(image)})
+            rows.append(row | {"n_points": len(found_at.image)})
             name = f"within_{params.found_within[0]:g}"
             if short := {"turned by 15°": "small_turn", "turned by 90°": "large_turn"}.get(view):
-                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(image), "%")
-                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(image), "%")
+                bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found_at.image), "%")
+                bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found_at.image), "%")
     return pd.DataFrame(rows)
 
 

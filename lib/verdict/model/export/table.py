@@ -1,5 +1,6 @@
 """The exported file: its columns, and reading it back against labels; text survives spreadsheets (`spreadsheet`)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.artifacts import read_json, sha256_bytes, write_bytes, write_json
-from verdict.base.files.tables import read_table
+from verdict.base.files.tables import MAX_FILE_BYTES, read_table
 from verdict.base.labels import Label, prob_columns
 from verdict.base.params import StatisticsParams
 from verdict.base.refusals import N_LISTED
@@ -22,6 +23,8 @@ COLUMNS = ("Image_ID", "Hypothesis", "Label", *prob_columns())
 SCHEMA = 1
 # Probabilities are written to the last bit, but their logarithms, from which the answer is checked, are rounded.
 _ROUNDING = 1e-9
+# What is exported of a file of pairs can be read again: label and probabilities make a row of 4 bytes one of 66.
+_MAX_BYTES = 20 * MAX_FILE_BYTES
 
 
 def rule_path(path: Path) -> Path:
@@ -66,12 +69,17 @@ def read(path: Path) -> pd.DataFrame:
     A ValueError names file and line where columns are not `COLUMNS`, a label is unknown, or probabilities are none or
     do not sum to 1.
     """
-    table = read_table(path)
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, Callable[[int], str]]:
+    """An exported file, and where each row stands in it."""
+    table = read_table(path, max_bytes=_MAX_BYTES)
     if tuple(table.names) != COLUMNS:
         raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {table.names}; is it an exported file?")
     cells = zip(*map(table.column, COLUMNS), strict=True)
     rows = [_row(row, f"{path}, {table.place(k)}") for k, row in enumerate(cells)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)), table.place
 
 
 def _row(cells: tuple[str, ...], place: str) -> tuple[str, str, str, *tuple[float, ...]]:
@@ -102,8 +110,8 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     None where there is none. FileNotFoundError or ValueError if a file cannot be read, a labelled pair has no
     prediction, or one pair has two answers.
     """
-    table, truth = read(path), read_pair_file(labels).rows
-    is_unchanged = _follows_rule(path, table)
+    (table, place), truth = _read(path), read_pair_file(labels).rows
+    is_unchanged = _follows_rule(path, table, place)
     predicted: dict[tuple[str, str], str] = {}
     for *pair, label in table[["Image_ID", "Hypothesis", "Label"]].itertuples(index=False, name=None):
         known = predicted.setdefault(tuple(pair), label)
@@ -124,7 +132,7 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     )
 
 
-def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
+def _follows_rule(path: Path, table: pd.DataFrame, place: Callable[[int], str]) -> bool | None:
     """Whether the file is as it was written; None if its rule is not there. Labels that break the rule are refused."""
     if not rule_path(path).is_file():
         return None
@@ -141,6 +149,6 @@ def _follows_rule(path: Path, table: pd.DataFrame) -> bool | None:
     if broken.size:
         raise ValueError(
             f"{path}: {broken.size} labels are not what {rule_path(path).name} makes of their probabilities, the first "
-            f"in line {int(broken[0]) + 2}: were labels or columns exchanged?"
+            f"in {place(int(broken[0]))}: were labels or columns exchanged?"
         )
     return sha256_bytes(path.read_bytes()) == stored["sha256"]
