@@ -47,6 +47,7 @@ class Stage:
     numbers: Numbers = field(default_factory=Numbers)
     claims: list[Claim] = field(default_factory=list)
     _verified: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    _tables: dict[Path, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def params(self) -> Any:
@@ -148,13 +149,13 @@ class Stage:
 
     def pairs(self, *splits: str) -> pd.DataFrame:
         """The pair table, of some splits or of all, with a fresh index."""
-        return _of_splits(pd.read_parquet(self.upstream(self.given or "01_data", "pairs.parquet")), splits)
+        return _of_splits(self._table(self.upstream(self.given or "01_data", "pairs.parquet")), splits)
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         """A training run's prediction table, of some splits or of all."""
         made = (self.given, None) if self.given else (stages.TRIAL_STAGE, trial)
-        file = self.upstream(made[0], "predictions.parquet", made[1])
-        return _of_splits(pd.read_parquet(file, filters=[("seed", "==", seed)]), splits)
+        table = self._table(self.upstream(made[0], "predictions.parquet", made[1]))
+        return _of_splits(table[table["seed"] == seed], splits)
 
     def images(self) -> ImageStore | None:
         """The images that the first page stored, None where its source has none."""
@@ -174,7 +175,13 @@ class Stage:
             return None
         if self.given and not any(name.endswith(f"/{file}") for name in self.record(asked)["outputs"]):
             return None
-        return _of_splits(pd.read_parquet(self.upstream(asked, file)), splits)
+        return _of_splits(self._table(self.upstream(asked, file)), splits)
+
+    def _table(self, file: Path) -> pd.DataFrame:
+        """A verified upstream table, read once: pages ask for its splits and seeds one by one."""
+        if file not in self._tables:
+            self._tables[file] = pd.read_parquet(file)
+        return self._tables[file]
 
     def upstream_numbers(self, name: str) -> Numbers:
         """Numbers of an upstream stage that runs once."""
