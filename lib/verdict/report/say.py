@@ -28,6 +28,7 @@ from verdict.report.outputs import MIME, table_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
     from PIL.Image import Image
 
 MAX_SVG_BYTES = 150_000
@@ -93,10 +94,11 @@ def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | 
 
     _require_words(caption, alt)
     try:
-        small = _as_pixels(figure, dpi=SMALL_DPI)["image/png"]
-        svg = _as_svg(figure)
+        extent = _lay_out(figure)
+        small = _as_pixels(figure, extent, dpi=SMALL_DPI)["image/png"]
+        svg = _as_svg(figure, extent)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
-        media = {"image/svg+xml": svg} if is_light else _as_pixels(figure)
+        media = {"image/svg+xml": svg} if is_light else _as_pixels(figure, extent)
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data))
@@ -128,7 +130,8 @@ def show_gallery(
     if not len(images):
         say(f"*{caption}* There are none.", Numbers())
         return
-    media = _as_pixels(draw_gallery(images, titles, columns=columns))
+    figure = draw_gallery(images, titles, columns=columns)
+    media = _as_pixels(figure, _lay_out(figure))
     apart = {"titles": list(titles), "tiles": [_tile(image) for image in images]} if file and len(images) <= FEW else {}
     _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file, **apart)
 
@@ -256,7 +259,15 @@ def significant(value: float) -> str:
     return f"{Decimal(repr(float(value))):,.{max(0, 2 - magnitude)}f}"
 
 
-def _as_svg(figure: Figure) -> str:
+def _lay_out(figure: Figure) -> Bbox:
+    """Give a drawing its places once, for all forms of it, and say what it fills, in inches."""
+    with _any_glyph():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        return figure.get_tightbbox()
+
+
+def _as_svg(figure: Figure, extent: Bbox) -> str:
     """Equal figures give equal text; ink takes the colour of the page."""
     import matplotlib
 
@@ -264,7 +275,7 @@ def _as_svg(figure: Figure) -> str:
 
     buffer = io.StringIO()
     with _any_glyph(), matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):
-        options = {"format": "svg", "bbox_inches": "tight", "pad_inches": 0.05, "transparent": True}
+        options = {"format": "svg", "bbox_inches": extent.padded(0.05), "transparent": True}
         figure.savefig(buffer, metadata={"Date": None, "Creator": None}, **options)
     return buffer.getvalue().replace(INK, "currentColor").replace(GRID, f"var(--figure-grid, {GRID})")
 
@@ -277,13 +288,13 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
-def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
+def _as_pixels(figure: Figure, extent: Bbox, dpi: int = PNG_DPI) -> dict[str, Any]:
     """A PNG, or a JPEG where that would be heavy and is no thumbnail, and its size."""
     import matplotlib.pyplot as plt
     import PIL.Image
 
     buffer = io.BytesIO()
-    options = {"bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
+    options = {"bbox_inches": extent.padded(0.08), "facecolor": "white"}
     with _any_glyph():
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **options)
     plt.close(figure)
