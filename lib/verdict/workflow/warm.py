@@ -34,8 +34,10 @@ MODULES = (
     "ipykernel.kernelapp",
     "matplotlib.pyplot",
     "verdict.pages.evaluation",
+    "verdict.data.sources",
     "verdict.model.trials",
     "verdict.report.engine",
+    "verdict.report.plots",
 )
 # What those on the dual encoder import besides, in the profiles that have them.
 CLIP_MODULES = ("verdict.clip.encoder.encode", "verdict.clip.robustness.population")
