@@ -45,8 +45,9 @@ def plain(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     for name in ("base", "workflow"):
         shutil.copytree(paths.LIBRARY / name, root / "lib" / "verdict" / name)
-    for name in ("__init__", "some", "pages/evaluation", "model/trials", "report/engine", "more"):
-        write_text(root / "lib" / "verdict" / f"{name}.py", "")
+    for name in ("verdict.__init__", "verdict.some", "verdict.more", *warm.MODULES):
+        if name.startswith("verdict."):
+            write_text(root / "lib" / f"{name.replace('.', '/')}.py", "")
     write_text(root / "told.py", TOLD)
     path = os.pathsep.join([str(root / "lib"), str(root)])
     kept = {name: value for name, value in os.environ.items() if name != warm.FOLDER}
