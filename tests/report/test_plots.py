@@ -10,6 +10,7 @@ import pytest
 
 from verdict.base.labels import class_names
 from verdict.report import plots
+from verdict.report.plots import style
 
 
 @pytest.fixture(autouse=True)
@@ -44,9 +45,9 @@ def test_models_have_a_point_and_two_intervals_each(axes):
 
 
 def test_colours_are_constant_and_cover_the_classes():
-    assert set(plots.CLASS_COLORS) == set(class_names())
-    assert len({*plots.CLASS_COLORS.values(), *plots.DECISION_COLORS.values()}) == 2 + 3
-    assert plots.palette_of(["human", "b"]) == {"human": plots.DECISION_COLORS["human"], "b": plots.SERIES[1]}
+    assert set(style.CLASS_COLORS) == set(class_names())
+    assert len({*style.CLASS_COLORS.values(), *style.DECISION_COLORS.values()}) == 2 + 3
+    assert style.palette_of(["human", "b"]) == {"human": style.DECISION_COLORS["human"], "b": plots.SERIES[1]}
 
 
 def test_reliability_draws_full_bins_only(axes):
@@ -199,7 +200,7 @@ def test_an_embedding_names_classes_and_crosses_mistakes(axes):
     assert in_legend(axes) == [f"{name}, answered {way}" for name in class_names() for way in ways[name]]
     drawn = axes.collections[0]
     assert drawn.get_offsets().tolist() == points[["x", "y"]].to_numpy().tolist()
-    assert [matplotlib.colors.to_hex(c) for c in drawn.get_facecolor()] == [plots.CLASS_COLORS[n] for n in labels]
+    assert [matplotlib.colors.to_hex(c) for c in drawn.get_facecolor()] == [style.CLASS_COLORS[n] for n in labels]
     assert len({path.vertices.shape for path in drawn.get_paths()}) == 2
 
 

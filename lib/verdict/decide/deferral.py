@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -32,12 +31,10 @@ from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import answers_of, logits_of
 from verdict.model.selection import Selection
 from verdict.stats.scores import softmax
+from verdict.stats.uncertainty import Resampler
+from verdict.workflow.stage import Stage
 from verdict.workflow.stage_parameters import resolved
 from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
-
-if TYPE_CHECKING:
-    from verdict.stats.uncertainty import Resampler
-    from verdict.workflow.stage import Stage
 
 TUNING = "tuning"
 MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"

@@ -14,20 +14,9 @@ from verdict.base.artifacts import content_hash, package_versions, relative, sha
 from verdict.base.files.images import ImageStore
 from verdict.base.labels import EVALUATION_SPLITS, Split
 from verdict.base.params import TrialParams
-from verdict.model import augment
+from verdict.model import augment, fit as fitting
 from verdict.model.backend import set_threads
 from verdict.model.features import EMPTY_TEXT, AugmentedViews, Encoders, Features, load_encoders, load_network
-from verdict.model.fit import (
-    Fit,
-    Rows,
-    Shown,
-    fit,
-    load_weights,
-    predict_logits,
-    read_weights,
-    save_weights,
-    trained_part,
-)
 from verdict.model.lineage import setting_text
 from verdict.model.network import FreezePlan
 from verdict.model.oversample import bucket_flags, oversample
@@ -44,7 +33,7 @@ SHUFFLED = "shuffled"
 class TrainingRun:
     """Result of one training run: the fit, and predictions where it made any; of a trial those of the control too."""
 
-    fit: Fit
+    fit: fitting.Fit
     predictions: pd.DataFrame | None = None
     shuffled: pd.DataFrame | None = None
 
@@ -113,7 +102,7 @@ def train_seed(stage: Stage, seed: int, *, encoders: Encoders | None = None, is_
     )
     shuffled = shuffle_images(test, stream(seed, "training.shuffled_images"))
     tables = (oversampled(train, trial, seed), val, *((evaluation, shuffled) if is_asked else ()))
-    parent = read_weights(stage.upstream(*source))
+    parent = fitting.read_weights(stage.upstream(*source))
     fitted, answers = _train(stage, trial, seed, tables, encoders=encoders, parent=parent, n_shown=len(train))
     return TrainingRun(fitted, answers[0], answers[1].assign(stage=SHUFFLED)) if is_asked else TrainingRun(fitted)
 
@@ -136,7 +125,7 @@ def _train(
     encoders: Encoders | None = None,
     parent: dict[str, np.ndarray] | None = None,
     n_shown: int | None = None,
-) -> tuple[Fit, list[pd.DataFrame]]:
+) -> tuple[fitting.Fit, list[pd.DataFrame]]:
     """Fit on the first table, validate on the second; where there are others, store the weights and predict these."""
     set_threads(stage.threads)
     folder, training = stage.upstream_folder(FEATURES), stage.params.training
@@ -145,13 +134,12 @@ def _train(
     views = AugmentedViews.open(folder, plan, trial.views) if trial.views else None
     network = load_network(stage.params.model, dropout=trial.dropout, seed=seed, encoders=encoders)
     if parent is not None:
-        load_weights(network, parent)
-    train, val = (Rows.of(features, table) for table in tables[:2])
-    shown = Shown(features, train, val, blank=blank, n_shown=n_shown, views=views)
-    outcome = fit(
+        fitting.load_weights(network, parent)
+    train, val, *asked = (fitting.Rows.of(features, table) for table in tables)
+    outcome = fitting.fit(
         network,
         plan,
-        shown,
+        fitting.Shown(features, train, val, blank=blank, n_shown=n_shown, views=views),
         trial,
         training,
         seed=seed,
@@ -159,11 +147,11 @@ def _train(
         identity=_identity(stage, parent, (AugmentedViews if trial.views else Features).files(plan)),
         progress=stage.progress,
     )
-    if len(tables) == 2:
+    if not asked:
         return outcome, []
-    save_weights(network, stage.path(weights_file(seed) if stage.trial_name else "weights.npz"), parent=parent)
-    suffix, told = trained_part(network, plan), {"stage": stage.name, "trial": trial.name, "seed": seed}
-    logits = (predict_logits(suffix, features, Rows.of(features, table), blank=blank) for table in tables[2:])
+    fitting.save_weights(network, stage.path(weights_file(seed) if stage.trial_name else "weights.npz"), parent=parent)
+    suffix, told = fitting.trained_part(network, plan), {"stage": stage.name, "trial": trial.name, "seed": seed}
+    logits = (fitting.predict_logits(suffix, features, rows, blank=blank) for rows in asked)
     return outcome, [prediction_table(table, logit, **told) for table, logit in zip(tables[2:], logits, strict=True)]
 
 

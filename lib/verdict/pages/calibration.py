@@ -14,15 +14,8 @@ import pandas as pd
 
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT, SETTING, named
-from verdict.decide.temperature import (
-    LOG_T_BOUND,
-    Calibrator,
-    Temperature,
-    fit_isotonic,
-    fit_platt,
-    fit_vector_scaling,
-    nll_curve,
-)
+from verdict.decide import temperature as calibrators
+from verdict.decide.temperature import LOG_T_BOUND, Temperature, nll_curve
 from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about
@@ -178,11 +171,11 @@ def references(stage: Stage, study: FittedTemperature, table: pd.DataFrame) -> p
     """Other calibrators, fitted on the same rows: number of parameters, accuracy, NLL and ECE on a split."""
     logits, y_fit = logits_of(study.rows), study.rows["y_true"].to_numpy()
     methods = {
-        "none (T = 1)": Calibrator(0, softmax),
-        "temperature": Calibrator(1, study.fitted.transform),
-        "vector scaling": fit_vector_scaling(logits, y_fit),
-        "Platt": fit_platt(logits, y_fit),
-        "isotonic": fit_isotonic(logits, y_fit),
+        "none (T = 1)": calibrators.Calibrator(0, softmax),
+        "temperature": calibrators.Calibrator(1, study.fitted.transform),
+        "vector scaling": calibrators.fit_vector_scaling(logits, y_fit),
+        "Platt": calibrators.fit_platt(logits, y_fit),
+        "isotonic": calibrators.fit_isotonic(logits, y_fit),
     }
     y_true, resampler = table["y_true"].to_numpy(), stage.resampler(table["group_id"])
     n_bins, rows = stage.params.statistics.ece_bins, []

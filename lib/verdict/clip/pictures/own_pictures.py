@@ -10,14 +10,7 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json, sha256_file
-from verdict.base.files.picture_files import (
-    EXTENSIONS,
-    NOT_READ,
-    files_below,
-    found_images,
-    is_leftover,
-    without_link,
-)
+from verdict.base.files.picture_files import EXTENSIONS, NOT_READ, files_below, found_images, is_leftover, without_link
 from verdict.base.files.tables import find_columns, read_table
 from verdict.base.labels import Split
 from verdict.base.params import ClipFolderParams

@@ -21,13 +21,4 @@ from verdict.report.plots.charts import (
     plot_sweep,
 )
 from verdict.report.plots.pictures import draw_attention, draw_attributions, draw_gallery
-from verdict.report.plots.style import (
-    CLASS_COLORS,
-    DECISION_COLORS,
-    GRID,
-    INK,
-    REFERENCE,
-    SERIES,
-    palette_of,
-    use_style,
-)
+from verdict.report.plots.style import GRID, INK, REFERENCE, SERIES, use_style

@@ -1,23 +1,19 @@
 """Lines, intervals, counts, shares and surfaces: seaborn's calls on tidy tables, with intervals that are given."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.ticker
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from verdict.report.plots.style import MUTED, REFERENCE, SERIES, palette_of, plain, tick
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Lines of a forest plot; of more the first and the last are drawn.
 MAX_LINES = 40

@@ -1,22 +1,18 @@
 """Pictures with what a network attends to, what carried its answers, and galleries; seaborn draws no images."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from verdict.report.plots.style import FONT_PT, MUTED, SERIES, WIDTH, plain
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _INK = "#1b2127"
 
