@@ -73,7 +73,7 @@ def exported(folder, text):
     rule = DecisionRule(threshold=0.5)
     write(folder / "out.csv", answers(pairs, [[0.0, 1.0]], rule), rule, {})
     cell = pd.read_csv(folder / "out.csv", dtype=str, keep_default_na=False)["Hypothesis"][0]
-    return cell[0] in "=+-@\uff1d", read(folder / "out.csv")["Hypothesis"].tolist()
+    return cell[0] in "=+-@\uff1d", read(folder / "out.csv")[0]["Hypothesis"].tolist()
 
 
 def downloaded(folder, text):

@@ -135,7 +135,7 @@ def test_the_export_is_the_kept_networks_answer_row_by_row(finished, pairs, aske
     assert found["prob_entailment"].to_numpy() == pytest.approx(1 - expected, abs=1e-6)
     assert found["Label"].tolist() == ["contradiction" if prob >= 0.5 else "entailment" for prob in expected]
     assert set(found["Label"]) == {"entailment", "contradiction"}
-    pd.testing.assert_frame_equal(table.read(asked[2]), found)
+    pd.testing.assert_frame_equal(table.read(asked[2])[0], found)
 
 
 def test_the_rule_stands_beside_with_counts(finished, asked):
@@ -149,12 +149,12 @@ def test_the_rule_stands_beside_with_counts(finished, asked):
 
 def test_batches_and_file_format_change_nothing(finished, pairs, asked, tmp_path):
     export("tiny", *asked)
-    first = table.read(asked[2])
+    first = table.read(asked[2])[0]
     pairs[1].to_csv(tmp_path / "pairs.csv", index=False, encoding="utf-16")
     (finished[0] / "params" / "tiny.yaml").write_text("execution: {device: cpu, feature_batch: 1000}\n")
     export("tiny", tmp_path / "pairs.csv", asked[1], tmp_path / "other.csv")
     (finished[0] / "params" / "tiny.yaml").write_text("execution: {device: cpu, feature_batch: 5}\n")
-    other = table.read(tmp_path / "other.csv")
+    other = table.read(tmp_path / "other.csv")[0]
     assert other["prob_entailment"].to_numpy() == pytest.approx(first["prob_entailment"].to_numpy(), abs=1e-6)
     columns = ["Image_ID", "Hypothesis", "Label"]
     pd.testing.assert_frame_equal(first[columns], other[columns])
@@ -267,7 +267,7 @@ def small(labels=("entailment", "contradiction"), probs=(0.2, 0.7)):
 def test_a_written_file_comes_back_to_the_bit(tmp_path):
     path = tmp_path / "p.csv"
     table.write(path, small(probs=(1 / 3, 1 - 1e-17)), DecisionRule(), {})
-    pd.testing.assert_frame_equal(table.read(path), small(probs=(1 / 3, 1 - 1e-17)), check_exact=True)
+    pd.testing.assert_frame_equal(table.read(path)[0], small(probs=(1 / 3, 1 - 1e-17)), check_exact=True)
     assert not [cell for line in path.read_text().splitlines()[1:] for cell in line.split(",")[:1] if cell[0] in "=+-@"]
 
 
@@ -343,7 +343,7 @@ def test_what_is_exported_of_the_largest_file_of_pairs_is_read_again(tmp_path, m
     table.write(tmp_path / "p.csv", told, DecisionRule(), {})
     asked = len("image,hypothesis\n" + "=,€\n" * 50)
     monkeypatch.setattr(table, "_MAX_BYTES", table._MAX_BYTES // MAX_FILE_BYTES * asked)
-    assert len(table.read(tmp_path / "p.csv")) == 50 < asked < (tmp_path / "p.csv").stat().st_size
+    assert len(table.read(tmp_path / "p.csv")[0]) == 50 < asked < (tmp_path / "p.csv").stat().st_size
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,8 @@ def logits_of_views(asked: pd.DataFrame, table: pd.DataFrame) -> np.ndarray:
 def usual_consistency(stage: Stage, trial: str, calibrated: Calibrated) -> float:
     """Mean consistency of the calibration split's pairs that have a question."""
     calib = stage.predictions(Split.CALIB, trial=trial, seed=calibrated.seed)
-    return float(
-        np.nanmean(_known_consistency(stage.answers(QUESTIONS, Split.CALIB), calib, calibrated, stage.classes))
-    )
+    asked = stage.answers(QUESTIONS, Split.CALIB)
+    return float(np.nanmean(_known_consistency(asked, calib, calibrated, stage.classes)))
 
 
 def pair_consistency(

@@ -48,8 +48,7 @@ def compare_batch(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
         raise ValueError(f"expected the same signals, of one row or more, got {list(reference)} and {list(batch)}")
     rows = []
     for name, known in reference.items():
-        method = "exact" if len(batch[name]) <= _EXACT_UP_TO else "asymp"
-        test = stats.ks_2samp(known, batch[name], method=method)
+        test = stats.ks_2samp(known, batch[name], method="exact" if len(batch[name]) <= _EXACT_UP_TO else "asymp")
         row = {"signal": name, "statistic": float(test.statistic), "p_value": float(test.pvalue)}
         rows.append(row | {"adjusted": min(1.0, float(test.pvalue) * len(reference))})
     return pd.DataFrame(rows)

@@ -179,12 +179,9 @@ def compare_policies(
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     decisions["random"] = decisions["policy"]
     decisions["oracle"] = test.outcomes.cost.argmin(axis=1)
-    shares = _shares(decisions["policy"])
-    dealt = {"random": shares} if shares.max() < 1 else {}
-    rows = [
-        _compared(name, test, one, decisions["policy"], draws, shares=dealt.get(name))
-        for name, one in decisions.items()
-    ]
+    ours = decisions["policy"]
+    dealt = {"random": _shares(ours)} if _shares(ours).max() < 1 else {}
+    rows = [_compared(name, test, one, ours, draws, shares=dealt.get(name)) for name, one in decisions.items()]
     return pd.DataFrame(rows)
 
 

@@ -173,8 +173,7 @@ def stored_number(found: Interval, draws: Resampler, **fields: object) -> Number
 def auto_error(stage: Stage, case: outcomes.Case, policy: Policy, split: str = Split.TEST) -> Number:
     """Error rate of what goes out alone; not defined if nothing does."""
     alone = case.decide(policy) == Decision.AUTO
-    wrong = case.outcomes.error[alone, Decision.AUTO]
-    found = stage.resampler(case.group_id[alone]).mean(wrong, span=SHARE)
+    found = stage.resampler(case.group_id[alone]).mean(case.outcomes.error[alone, Decision.AUTO], span=SHARE)
     return found.number(n=int(alone.sum()), split=split, unit="%")
 
 

@@ -42,9 +42,8 @@ def chosen_text(source: str, numbers: Numbers) -> str:
                 raise MarkdownError(f'a condition compares numbers and asks has("a.name"); it holds no {kind}')
         tops = {name.partition(".")[0] for name in numbers}
         known = {top: _Name(numbers, top) for top in tops}
-        return _ENGINE.from_string(source).render(
-            known, has=lambda name: name in set(numbers) and math.isfinite(numbers[name].value)
-        )
+        finite = {name for name, number in numbers.items() if math.isfinite(number.value)}
+        return _ENGINE.from_string(source).render(known, has=finite.__contains__)
     except (TemplateError, TypeError) as error:
         raise MarkdownError(f"a condition cannot be evaluated: {error}") from None
 

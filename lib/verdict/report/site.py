@@ -121,8 +121,7 @@ def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> 
     downloads = sorted(set(site.files) - before)
     for name in downloads:
         write_bytes(target / name, site.files[name])
-    files = (f"{execution.name}.html", *downloads)
-    return {"files": {name: sha256_file(target / name) for name in files}}
+    return {"files": {name: sha256_file(target / name) for name in (f"{execution.name}.html", *downloads)}}
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:

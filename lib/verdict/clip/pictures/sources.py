@@ -108,8 +108,7 @@ def check_inputs(params: Params) -> None:
 def of_corpus(corpus: corpora.Corpus, params: ClipParams) -> Pictures:
     """Train, val and calib from a corpus' first half, test from its other half, at most `n` of each."""
     rng = np.random.default_rng([params.seed, *str(params.source).encode()])
-    wanted = {split: params.n[split] for split in ("val", "calib", "train")}
-    parts = _balanced(corpus.train.y, wanted, rng=rng)
+    parts = _balanced(corpus.train.y, {split: params.n[split] for split in ("val", "calib", "train")}, rng=rng)
     parts["test"] = _balanced(corpus.test.y, {"test": params.n["test"]}, rng=rng)["test"]
     images, tables = [], []
     for split in SPLITS:

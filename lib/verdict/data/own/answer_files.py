@@ -96,10 +96,8 @@ def of_table(table: Table, how: How) -> Saved:
         if "" in human:
             raise ValueError(f"people's answers need a column for each class, found only {max(human)!r}")
     label = find_columns(table, ALIASES, ()).get("label")
-    used = {*form.names, *human}
-    arrays = {
-        LABELS if name == label else name: np.array(table.column(name)) for name in table.names if name not in used
-    }
+    others = [name for name in table.names if name not in {*form.names, *human}]
+    arrays = {LABELS if name == label else name: np.array(table.column(name)) for name in others}
     if human:
         arrays[HUMAN] = _numbers(table, human, may_lack=how.may_lack_people)
     return Saved(table.path, found, form, "text", arrays, table)

@@ -49,9 +49,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     path = paths.needed(params.table, "data.answers.table", hint=HOW)
     table = _renamed(read_table(path, max_bytes=MAX_BYTES, may_nest=True), params.columns)
     kind = "" if params.form == "auto" else params.form
-    saved = of_table(
-        table, How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
-    )
+    how = How(tuple(classes), kind, params.allow_small, params.smallest_prob, True, bool(params.model.hub))
+    saved = of_table(table, how)
     counts, is_bare = saved.arrays.pop(HUMAN, None), saved.form.kind == ANSWER
     read = recorded.of_saved(saved)
     found = find_columns(table, COLUMNS, ())
@@ -133,10 +132,8 @@ def _asked(
     said = made_of(form, ask(placed, images), pairs["place"].tolist().__getitem__)
     logits[pairs.index] = said.logits
     told = {"stored_as": "asked", "smallest": float(said.logits.min()), "largest": float(said.logits.max())}
-    model = (
-        {"model": folder.name, "revision": "a folder"} if folder else {"model": asked.hub, "revision": asked.revision}
-    )
-    told |= model | {"prompt": asked.prompt}
+    name, revision = (folder.name, "a folder") if folder else (asked.hub, asked.revision)
+    told |= {"model": name, "revision": revision, "prompt": asked.prompt}
     told |= {name: n for name, n in said.counts.items() if name != "n_rows"}
     return replace(read, logits=logits, facts=read.facts | told)
 
@@ -181,9 +178,8 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
     if not params.images:
         return {}
     folder = paths.needed(params.images, "data.answers.images", is_folder=True)
-    found, _ = found_images(
-        rows.assign(written=rows["image_id"]), path, folder, allow_missing=params.allow_missing_images
-    )
+    written = rows.assign(written=rows["image_id"])
+    found, _ = found_images(written, path, folder, allow_missing=params.allow_missing_images)
     return {image_id: (file, sha256_file(file)) for image_id, file in found.items()}
 
 

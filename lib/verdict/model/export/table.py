@@ -63,17 +63,12 @@ def write(path: Path, table: pd.DataFrame, rule: DecisionRule, details: dict[str
     write_bytes(path, content)
 
 
-def read(path: Path) -> pd.DataFrame:
-    """Read an exported file back.
+def read(path: Path) -> tuple[pd.DataFrame, Callable[[int], str]]:
+    """Read an exported file back: its rows, and where each stands in it.
 
     A ValueError names file and line where columns are not `COLUMNS`, a label is unknown, or probabilities are none or
     do not sum to 1.
     """
-    return _read(path)[0]
-
-
-def _read(path: Path) -> tuple[pd.DataFrame, Callable[[int], str]]:
-    """An exported file, and where each row stands in it."""
     table = read_table(path, max_bytes=_MAX_BYTES)
     if tuple(table.names) != COLUMNS:
         raise ValueError(f"{path}: expected the columns {list(COLUMNS)}, got {table.names}; is it an exported file?")
@@ -110,7 +105,7 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
     None where there is none. FileNotFoundError or ValueError if a file cannot be read, a labelled pair has no
     prediction, or one pair has two answers.
     """
-    (table, place), truth = _read(path), read_pair_file(labels).rows
+    (table, place), truth = read(path), read_pair_file(labels).rows
     is_unchanged = _follows_rule(path, table, place)
     predicted: dict[tuple[str, str], str] = {}
     for *pair, label in table[["Image_ID", "Hypothesis", "Label"]].itertuples(index=False, name=None):

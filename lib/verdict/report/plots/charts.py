@@ -205,9 +205,8 @@ def plot_forest(
         table = table.assign(group=table["group"].map(plain))
         options = {"hue": "group", "palette": palette_of(dict.fromkeys(table["group"]))}
     shown = {"order": places, "orient": "y", "linestyle": "none", "markersize": 5, "err_kws": {"linewidth": 2}}
-    sns.pointplot(
-        _with_bounds(table.assign(place=places), "value"), x="value", y="place", ax=ax, **shown, **options, **_GIVEN
-    )
+    drawn = _with_bounds(table.assign(place=places), "value")
+    sns.pointplot(drawn, x="value", y="place", ax=ax, **shown, **options, **_GIVEN)
     if reference is not None:
         ax.axvline(reference, **REFERENCE)
     if parts is not None:
