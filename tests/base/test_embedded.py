@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mini_corpora import encoded, image_ids, photo, ve_rows, write_shard
+from verdict.base.artifacts import sha256_file
 from verdict.base.files.embedded import hash_embedded, read_embedded
 from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.data.photos.snli_ve import same_picture
@@ -85,7 +86,8 @@ def test_faults_name_shard_and_row(tmp_path, shard):
 def store_of(folder, shard, rows, files=None):
     found = hash_embedded(shard, rows)
     index = pd.DataFrame({"image_id": [f"e{row}" for row in rows], "file": str(shard), "row": rows})
-    write_folder_store(folder, files or {}, elsewhere=index.assign(sha256=[found[row] for row in rows]))
+    hashes = {image_id: sha256_file(path) for image_id, path in (files or {}).items()}
+    write_folder_store(folder, files or {}, hashes, index.assign(sha256=[found[row] for row in rows]))
     return ImageStore.open(folder)
 
 
@@ -103,7 +105,7 @@ def test_a_store_shows_files_and_embedded_images_together(tmp_path, shard):
 def test_two_ids_of_one_embedded_image_show_it_both(tmp_path, shard):
     sha = hash_embedded(shard, [4])[4]
     index = pd.DataFrame({"image_id": ["a", "b"], "file": str(shard), "row": 4, "sha256": sha})
-    write_folder_store(tmp_path / "s", {}, elsewhere=index)
+    write_folder_store(tmp_path / "s", {}, {}, index)
     pixels = ImageStore.open(tmp_path / "s").load(["a", "b"], size=(5, 5))
     assert np.array_equal(pixels[0], pixels[1]) and pixels[0].std() > 1
 

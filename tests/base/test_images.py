@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from verdict.base.artifacts import sha256_file
 from verdict.base.files.images import (
     ImageStore,
     check_image_id,
@@ -158,7 +159,7 @@ def test_array_store_returns_rows_in_the_order_asked_for(tmp_path):
 def test_folder_store_equals_direct_reading_with_any_number_of_workers(tmp_path):
     images = noise(7, 23, 29)
     files = {f"i{k}": save(tmp_path / f"i{k}.png", Image.fromarray(image)) for k, image in enumerate(images)}
-    write_folder_store(tmp_path / "store", files)
+    write_folder_store(tmp_path / "store", files, {name: sha256_file(path) for name, path in files.items()})
     expected = np.stack([resize(Image.fromarray(image), (5, 3)) for image in images])
     for workers in (1, 3):
         store = ImageStore.open(tmp_path / "store", workers=workers)

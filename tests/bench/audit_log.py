@@ -77,14 +77,13 @@ def _simulated(start: int, n: int) -> DecidedBatch:
     probs = softmax(logits / TEMPERATURE)
     y_true = (rng.random(n) > probs[:, 0]).astype(np.int64)
     sets = 1 - probs <= QHAT
-    confidence, is_empty = conformal_confidence(sets)
     signals = {
         MAX_PROBABILITY: max_probability(probs),
         ENTROPY_CONFIDENCE: entropy_confidence(probs),
-        CONFORMAL_CONFIDENCE: confidence,
+        CONFORMAL_CONFIDENCE: conformal_confidence(sets),
     }
     score, policy = composite(signals), Policy(t_auto=0.7, t_clarify=0.4, tau_critical=0.01)
-    forced = force(signals, is_empty, tau_critical=policy.tau_critical)
+    forced = force(signals, sets.sum(axis=1) == 0, tau_critical=policy.tau_critical)
     human, questions = ParametricHuman(0.9, n_classes=2, seed=1), Questions.which("which one?", CLASSES)
     likelihood = questions.likelihood([[0.9, 0.1], [0.1, 0.9]])
     return DecidedBatch(

@@ -21,7 +21,7 @@ from tests.bench.limits import blank_inputs, counted, measure_machine
 from tests.bench.subjects import PUBLISHED, fitted, full_size_encoders, network_on, random_pairs, write_photographs
 
 from verdict.base import paths
-from verdict.base.artifacts import content_hash, read_json, write_json
+from verdict.base.artifacts import content_hash, read_json, sha256_file, write_json
 from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.params import FitParams, ModelParams
 from verdict.model.backend import has_gpu, keras
@@ -130,7 +130,7 @@ class Bench:
             self.progress(f"writing {setting.n_images:,} JPEG files")
             how = {"seed": 0, "n_distinct": setting.n_distinct, "threads": setting.decode_threads}
             files = write_photographs(home / "jpeg", setting.n_images, **how)
-            write_folder_store(home / "store", files)
+            write_folder_store(home / "store", files, {name: sha256_file(path) for name, path in files.items()})
         return ImageStore.open(home / "store", workers=setting.decode_threads)
 
     def prefix(self, pairs: pd.DataFrame, store: ImageStore) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from verdict.base.artifacts import write_bytes
+from verdict.base.artifacts import sha256_file, write_bytes
 from verdict.base.files.images import ImageStore, write_folder_store
 from verdict.base.labels import Label, Split
 from verdict.base.params import FitParams, ModelParams, Params
@@ -75,7 +75,7 @@ class Subject:
 
     def store(self, folder: Path) -> ImageStore:
         """The JPEG files as an image store."""
-        write_folder_store(folder, self.files)
+        write_folder_store(folder, self.files, {name: sha256_file(path) for name, path in self.files.items()})
         return ImageStore.open(folder)
 
 

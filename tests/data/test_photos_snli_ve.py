@@ -180,7 +180,7 @@ def test_images_are_read_from_the_target_where_it_has_them_and_in_passing_else(t
     assert set(warmup.images["image_id"]) == {*TRAIN, *VALIDATION} - set(target.files)
     assert warmup.facts["images_read_from_the_target"] == len(OWN_TRAIN)
     assert (warmup.images["row"] >= 0).all()
-    write_folder_store(tmp_path / "s", dict(target.files), hashes=target.hashes, elsewhere=warmup.images)
+    write_folder_store(tmp_path / "s", dict(target.files), target.hashes, warmup.images)
     store = ImageStore.open(tmp_path / "s")
     for image_id in (TRAIN[7], TRAIN[19], VALIDATION[5], OWN_TRAIN[0]):
         number = (TRAIN + VALIDATION).index(image_id)

@@ -30,10 +30,9 @@ def test_stability_by_hand():
     assert ensemble_stability(views[:1], np.array([1, 0])).tolist() == [1.0, 1.0]
 
 
-def test_empty_set_is_flagged_and_never_confident():
-    confidence, is_empty = conformal_confidence(np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool))
+def test_empty_set_is_never_confident():
+    confidence = conformal_confidence(np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool))
     assert confidence == pytest.approx([1, 1 / 2, 1 / 3, 0])
-    assert is_empty.tolist() == [False, False, False, True]
 
 
 def test_composite_is_a_clipped_geometric_mean():

@@ -9,6 +9,7 @@ import sklearn.metrics
 from scipy import optimize, stats
 
 from verdict.stats.metrics import (
+    N_BINS,
     accuracy,
     bin_index,
     brier,
@@ -186,7 +187,7 @@ def test_torchmetrics_agrees_on_ece_except_at_certainty(rows):
 
 def test_reliability_bins_add_up_to_the_error(rows):
     probs, y_true = softmax(rows[0]), rows[1]
-    table = reliability_curve(probs, y_true, resampler(np.arange(len(y_true))))
+    table = reliability_curve(probs, y_true, resampler(np.arange(len(y_true))), n_bins=N_BINS)
     full = table[table["count"] > 0]
     share = full["count"] / full["count"].sum()
     assert full["count"].sum() == len(y_true)
@@ -198,7 +199,7 @@ def test_reliability_bins_add_up_to_the_error(rows):
 
 def test_a_bin_whose_answers_are_alike_counts_its_groups():
     probs = np.tile([0.9, 0.1], (60, 1))
-    table = reliability_curve(probs, np.zeros(60, dtype=int), resampler(np.repeat(np.arange(3), 20)))
+    table = reliability_curve(probs, np.zeros(60, dtype=int), resampler(np.repeat(np.arange(3), 20)), n_bins=N_BINS)
     full = table[table["count"] > 0].iloc[0]
     assert (full["low"], full["high"]) == (pytest.approx(wilson(3, 3)[0]), 1)
 

@@ -47,21 +47,20 @@ def ensemble_stability(view_probs: np.ndarray, predicted: np.ndarray) -> np.ndar
     return np.clip(1 - 2 * chosen.std(axis=0), 0.0, 1.0)
 
 
-def conformal_confidence(sets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence from the size of the conformal set, and where the set is empty.
+def conformal_confidence(sets: np.ndarray) -> np.ndarray:
+    """Confidence from the size of the conformal set.
 
-    `sets` (n, K). Returns `confidence` (n,) in [0, 1]: 1 / size; 0 for an empty set. An empty set says that no class
-    is plausible: it is the opposite of certainty; `is_empty` (n,).
+    `sets` (n, K). Returns (n,) in [0, 1]: 1 / size; 0 for an empty set. An empty set says that no class is plausible:
+    it is the opposite of certainty.
     """
     size = sets.sum(axis=1)
-    return np.where(size == 0, 0.0, 1 / np.maximum(size, 1)), size == 0
+    return np.where(size == 0, 0.0, 1 / np.maximum(size, 1))
 
 
 def of_one_answer(probs: np.ndarray, sets: np.ndarray) -> dict[str, np.ndarray]:
     """The signals `OF_ONE_ANSWER` of calibrated probabilities (n, K) and their conformal sets (n, K), (n,) each."""
-    confidence, _ = conformal_confidence(sets)
     of_probs = {MAX_PROBABILITY: max_probability(probs), ENTROPY_CONFIDENCE: entropy_confidence(probs)}
-    return of_probs | {CONFORMAL_CONFIDENCE: confidence}
+    return of_probs | {CONFORMAL_CONFIDENCE: conformal_confidence(sets)}
 
 
 def consistency_by_pair(

@@ -53,7 +53,7 @@ def read_back(ids: np.ndarray, names: Mapping[Label, str]) -> np.ndarray:
 def names_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: macro-F1 of an exported file whose labels were written with the right names, and with exchanged ones."""
     y_true, answer = table["y_true"].to_numpy(), answers_of(table)
-    return measure(stage, table, *(f1_of(y_true, read_back(answer, names)) for names in (NAMES, EXCHANGED)))
+    return measure(stage, table, *(macro_f1_of(y_true, read_back(answer, names)) for names in (NAMES, EXCHANGED)))
 
 
 def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
@@ -99,7 +99,7 @@ def threshold_effect(stage: Stage, table: pd.DataFrame, threshold: float) -> Eff
     """D02: macro-F1 at a threshold that is compared with probabilities, and with logits."""
     y_true, logits = table["y_true"].to_numpy(), logits_of(table)
     right, wrong = DecisionRule(threshold=threshold).decide(logits), decide_on_logits(logits, threshold)
-    return measure(stage, table, f1_of(y_true, right), f1_of(y_true, wrong))
+    return measure(stage, table, macro_f1_of(y_true, right), macro_f1_of(y_true, wrong))
 
 
 def n_turned(table: pd.DataFrame, threshold: float) -> int:
@@ -129,7 +129,7 @@ def padding_effect(stage: Stage, table: pd.DataFrame, batch: int) -> Effect:
     """D12: macro-F1 over each row once, and over whole batches of a repeating data set."""
     y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     rows = padded_rows(len(table), batch)
-    return measure(stage, table, f1_of(y_true, answer), partial(_padded_f1, y_true, answer, rows))
+    return measure(stage, table, macro_f1_of(y_true, answer), partial(_padded_f1, y_true, answer, rows))
 
 
 def _padded_f1(y_true: np.ndarray, answer: np.ndarray, rows: np.ndarray, weights: Weights) -> ArrayLike:
@@ -197,11 +197,6 @@ def measure(stage: Stage, table: pd.DataFrame, ours: Statistic, defect: Statisti
     if not np.any(drawn[1] - drawn[0]):
         paired = resampler.mean(np.zeros(len(table)), span=GAP)
     return Effect(*found, paired, len(table), str(table["split"].iloc[0]))
-
-
-def f1_of(y_true: np.ndarray, answer: np.ndarray) -> Statistic:
-    """Macro-F1 of answers as a function of row weights."""
-    return macro_f1_of(y_true, answer)
 
 
 def effect_table(effects: Mapping[str, Effect]) -> pd.DataFrame:

@@ -26,9 +26,10 @@ from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images, warmup_splits
 from verdict.pages import defects_training as leaks
-from verdict.pages.defects import Effect, f1_of, measure
+from verdict.pages.defects import Effect, measure
 from verdict.pages.defects_training import Fits, Shape
 from verdict.pages.reproducibility import compare_again
+from verdict.stats.metrics import macro_f1_of
 from verdict.stats.uncertainty import NOTHING
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
@@ -61,7 +62,7 @@ def rows_of(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 def compared(stage: Stage, rows: pd.DataFrame, ours: np.ndarray, defect: np.ndarray) -> Effect:
     """Macro-F1 of two sets of logits of CONTRADICTION, (n,), for the same rows of a prediction table."""
     y_true = rows["y_true"].to_numpy()
-    return measure(stage, rows, *(f1_of(y_true, RAW.decide(two_class(logit))) for logit in (ours, defect)))
+    return measure(stage, rows, *(macro_f1_of(y_true, RAW.decide(two_class(logit))) for logit in (ours, defect)))
 
 
 def zero_to_one(images: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def read(stage: Stage) -> RecordedSet:
     found = given_to(stage)
     if found.images:
         files, hashes = ({name: one[k] for name, one in found.images.items()} for k in (0, 1))
-        write_folder_store(stage.path("images"), files, hashes=hashes)
+        write_folder_store(stage.path("images"), files, hashes)
     counts = {"n_pairs": len(found.pairs), "n_classes": len(stage.classes)}
     stage.counts("data", counts | {"n_models": found.predictions["seed"].nunique()})
     forms = [form for form in dict.fromkeys(found.files["form"]) if form in GAVE]

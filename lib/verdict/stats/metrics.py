@@ -220,9 +220,7 @@ def _gaps(
     return observed, drawn, np.bincount(cells, minlength=n_bins) / len(cells)
 
 
-def reliability_curve(
-    probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, *, n_bins: int = N_BINS
-) -> pd.DataFrame:
+def reliability_curve(probs: ArrayLike, y_true: ArrayLike, resampler: Resampler, *, n_bins: int) -> pd.DataFrame:
     """Bins of a reliability diagram, one row each: low_edge, high_edge, count, confidence, accuracy, low, high (of
     accuracy, over the groups in the bin). NaN where the bin is empty, and bounds also where it has one group.
     """

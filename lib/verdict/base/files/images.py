@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
 
-from verdict.base.artifacts import sha256_file, write_npy, write_parquet
+from verdict.base.artifacts import write_npy, write_parquet
 from verdict.base.files.embedded import is_embedded, read_embedded
 from verdict.base.files.kinds import kind_of
 from verdict.base.params import MAX_SIDE
@@ -280,18 +280,12 @@ def write_array_store(folder: Path, arrays: Mapping[str, tuple[Sequence[str], np
 
 
 def write_folder_store(
-    folder: Path,
-    files: Mapping[str, Path],
-    *,
-    hashes: Mapping[str, str] | None = None,
-    elsewhere: pd.DataFrame | None = None,
+    folder: Path, files: Mapping[str, Path], hashes: Mapping[str, str], elsewhere: pd.DataFrame | None = None
 ) -> None:
-    """Write the index of images that stay where they are, with the SHA-256 of each content, read from the files where
-    it is not given; `elsewhere` are more images by the columns of the index, files (row -1) or inside parquet shards.
+    """Write the index of images that stay where they are, with the SHA-256 of each content; `elsewhere` are more images
+    by the columns of the index, files (row -1) or inside parquet shards.
     """
-    paths = {image_id: Path(path).resolve() for image_id, path in files.items()}
-    contents = hashes if hashes is not None else {i: sha256_file(path) for i, path in paths.items()}
-    rows = [(image_id, str(path), -1, contents[image_id]) for image_id, path in paths.items()]
+    rows = [(image_id, str(Path(path).resolve()), -1, hashes[image_id]) for image_id, path in files.items()]
     index = pd.DataFrame(rows, columns=list(INDEX_COLUMNS))
     if elsewhere is not None:
         index = pd.concat([index, elsewhere[list(INDEX_COLUMNS)]], ignore_index=True)

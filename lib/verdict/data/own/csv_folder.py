@@ -27,7 +27,7 @@ def build(*, out: Path, table: Path, **asked: Any) -> Dataset:
     """Read a table of pairs as `read` does, and write the image store."""
     dataset, files, hashes = read(table=table, **asked)
     refuse_damaged(table, find_damaged(files))
-    write_folder_store(out, files, hashes=hashes)
+    write_folder_store(out, files, hashes)
     return dataset
 
 

@@ -63,7 +63,7 @@ def build(
         of_warmup = {"attribution": proxy.attribution, "excluded": proxy.excluded}
         facts |= proxy.facts
     check_pairs(pairs, source=table)
-    write_folder_store(out, target.files, hashes=target.hashes, elsewhere=elsewhere)
+    write_folder_store(out, target.files, target.hashes, elsewhere)
     for split, members in pairs.groupby("split", sort=True):
         facts |= {f"rows_{split}": len(members), f"images_{split}": int(members["image_id"].nunique())}
     return Dataset(pairs, facts=facts, **of_warmup)
