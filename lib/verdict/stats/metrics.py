@@ -91,9 +91,14 @@ def nll_of_rows(probs: ArrayLike, y_true: ArrayLike) -> np.ndarray:
 
 def nll_of_logits(logits: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
     """`nll` from logits; finite where probabilities would underflow to 0."""
+    return weighted_mean(nll_of_logit_rows(logits, y_true), weights)
+
+
+def nll_of_logit_rows(logits: ArrayLike, y_true: ArrayLike) -> np.ndarray:
+    """The loss of each row, (n,), whose mean is `nll_of_logits`; compute it once to average it under many weights."""
     logits = np.asarray(logits, dtype=np.float64)
     y_true = check_labels(y_true, *logits.shape)
-    return weighted_mean(-log_softmax(logits)[np.arange(len(y_true)), y_true], weights)
+    return -log_softmax(logits)[np.arange(len(y_true)), y_true]
 
 
 def brier(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
