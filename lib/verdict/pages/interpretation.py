@@ -255,11 +255,12 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     """
     weights = row_weights(weights, len(y))
     apart = (np.asarray(groups)[:, None] != np.asarray(groups)).astype(np.float64)
+    distance = distance * apart
     own, other = np.zeros(weights.shape), np.full(weights.shape, np.inf)
     for name in np.unique(y):
         inside = y == name
-        mass = weights * inside
-        mean = ratio(mass @ (distance * apart), mass @ apart, empty=np.nan)
+        mass = weights[..., inside]
+        mean = ratio(mass @ distance[inside], mass @ apart[inside], empty=np.nan)
         own = np.where(inside, mean, own)
         other = np.where(inside, other, np.minimum(other, mean))
     other = np.where(np.isinf(other), np.nan, other)
