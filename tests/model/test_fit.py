@@ -246,6 +246,24 @@ def test_asked_for_logits_each_hypothesis_and_image_is_encoded_once(monkeypatch)
     assert sum(seen) <= len(set(pairs.image)) + len(pairs) // 17
 
 
+@pytest.mark.parametrize("plan", [FreezePlan(0, 1), FreezePlan(1, 1)])
+@pytest.mark.parametrize("part", [training.trained_part, build_suffix])
+def test_a_reader_answers_each_view_as_it_is_answered_alone(monkeypatch, part, plan):
+    network = tiny.tiny_network()
+    tiny.scatter(network)
+    features, pairs, suffix = stored(network, plan), rows(1), part(network, plan)
+    monkeypatch.setattr(training, "PREDICT_BATCH", 17)
+    views = [features.image_tokens, np.asarray(features.image_tokens)[::-1]]
+    expected = [predict_logits(suffix, replace(features, image_tokens=view), pairs) for view in views]
+    assert not np.allclose(*expected, atol=1e-3)
+    answer = training.reader(suffix, features, pairs)
+    if hasattr(suffix, "after_reading"):
+        # Words have been read.
+        monkeypatch.setattr("verdict.model.direct._text_block", None)
+    for view, logit in zip(views, expected, strict=True):
+        assert np.array_equal(answer(view), logit)
+
+
 def test_a_blank_image_is_zero_and_leaves_the_rest():
     network = tiny.tiny_network()
     features, pairs = stored(network, FreezePlan()), rows(1)

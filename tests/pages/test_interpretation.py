@@ -133,11 +133,17 @@ def test_the_logit_and_the_attention_move_with_the_image(opened, pairs):
     assert by_image.std(axis=0).max() > 1e-3
 
 
+def answer_pictures(model, pairs, pictures):
+    """Logits of pairs that are shown a picture each."""
+    rows = np.arange(len(pairs))
+    return next(model.answers(pairs.assign(image_id=rows), rows, [pictures]))
+
+
 def test_masked_pictures_are_answered_as_the_whole_network_does(opened, pairs):
     images, rng = opened.pictures(pairs["image_id"]), np.random.default_rng(2)
     fill = interpretation.usual_picture(opened, pairs["image_id"], rng)
     masked = interpretation.mask_patches(images, rng.random((N_PAIRS, 6)) < 0.5, fill, GRID)
-    found = interpretation.answer_pictures(opened, pairs, masked)
+    found = answer_pictures(opened, pairs, masked)
     assert found == pytest.approx(by_whole_network(opened, pairs, masked), abs=1e-5)
 
 
@@ -187,9 +193,7 @@ def test_deletion_masks_in_every_order_and_ends_at_the_same_picture(frozen, pair
     top = interpretation.mask_patches(
         frozen.pictures(pairs["image_id"]), interpretation.firsts(np.argsort(-weights, axis=1), 1), fill, GRID
     )
-    assert found.masked[interpretation.ATTENDED][0] == pytest.approx(
-        interpretation.answer_pictures(frozen, pairs, top), abs=1e-5
-    )
+    assert found.masked[interpretation.ATTENDED][0] == pytest.approx(answer_pictures(frozen, pairs, top), abs=1e-5)
 
 
 def test_examples_carry_what_was_attended(frozen, pairs):

@@ -96,9 +96,9 @@ def answer_changed(
     for chosen in model.parts(image_ids):
         images = model.pictures(chosen)
         about = pairs[pairs["image_id"].isin(chosen)]
-        for name, change in CHANGES.items():
-            seen = model.seen(chosen, [model.encoders.pixels(change(images))], features)
-            answers.append(_answers(about[["pair_id", "split"]].assign(view=name), model.logits(about, seen)))
+        views = (change(images) for change in CHANGES.values())
+        for name, logit in zip(CHANGES, model.answers(about, chosen, views, features), strict=True):
+            answers.append(_answers(about[["pair_id", "split"]].assign(view=name), logit))
         n_done += len(chosen)
         progress(f"views of images {n_done:,}/{len(image_ids):,}")
     return pd.concat(answers, ignore_index=True)

@@ -58,7 +58,7 @@ class DirectSuffix:
         pool, n = self.pools.get(rate), x.numel()
         if pool is None or len(pool) < 2 * n:
             drawn = torch.rand(max(N_MASKED, 4 * n), generator=self.generator, device=self.device)
-            pool = self.pools[rate] = (drawn >= rate) / (1 - rate)
+            pool = self.pools[rate] = drawn.ge_(rate).div_(1 - rate)
         first = int(torch.randint(len(pool) - n, (), generator=self.places))
         return x * pool[first : first + n].view(x.shape)
 

@@ -22,7 +22,8 @@ from verdict.workflow.stage import Stage
 
 ops = keras.ops
 
-STEPS_AT_A_TIME = 16
+# Of a large picture; of smaller ones as many steps as hold the pixels of 16 pictures of 224 x 224.
+STEPS_AT_A_TIME, PIXELS_AT_A_TIME = 16, 16 * 224**2
 # Image and token ids.
 Inputs = tuple[np.ndarray, np.ndarray]
 
@@ -111,8 +112,9 @@ def integrate(
     nodes, weights = np.polynomial.legendre.leggauss(n_steps)
     nodes, weights = (nodes + 1) / 2, weights / 2
     total = [ops.zeros_like(side) for side in baseline]
-    for start in range(0, n_steps, STEPS_AT_A_TIME):
-        steps = slice(start, start + STEPS_AT_A_TIME)
+    at_a_time = max(STEPS_AT_A_TIME, PIXELS_AT_A_TIME // shown[0][0, ..., 0].size)
+    for start in range(0, n_steps, at_a_time):
+        steps = slice(start, start + at_a_time)
         place = ops.convert_to_tensor(nodes[steps], dtype="float32")
         weight = ops.convert_to_tensor(weights[steps], dtype="float32")
         points = [

@@ -255,11 +255,12 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     """
     weights = row_weights(weights, len(y))
     apart = (np.asarray(groups)[:, None] != np.asarray(groups)).astype(np.float64)
+    distance = distance * apart
     own, other = np.zeros(weights.shape), np.full(weights.shape, np.inf)
     for name in np.unique(y):
         inside = y == name
-        mass = weights * inside
-        mean = ratio(mass @ (distance * apart), mass @ apart, empty=np.nan)
+        mass = weights[..., inside]
+        mean = ratio(mass @ distance[inside], mass @ apart[inside], empty=np.nan)
         own = np.where(inside, mean, own)
         other = np.where(inside, other, np.minimum(other, mean))
     other = np.where(np.isinf(other), np.nan, other)
@@ -354,15 +355,6 @@ def observe_exchanged(model: KeptModel, pairs: pd.DataFrame, rng: np.random.Gene
     return observe(model, shuffle_images(pairs, rng))["logit"]
 
 
-def answer_pictures(model: KeptModel, pairs: pd.DataFrame, pictures: np.ndarray) -> np.ndarray:
-    """Logits of pairs whose images are given and encoded anew, one a pair: uint8 (n, H, W, 3) → float64 (n,)."""
-    logit, shown = np.empty(len(pairs)), pairs.assign(image_id=np.arange(len(pairs)))
-    for rows in model.parts(np.arange(len(pairs))):
-        seen = model.seen(rows, [model.encoders.pixels(pictures[rows])])
-        logit[rows] = model.logits(shown.iloc[rows], seen)
-    return logit
-
-
 def usual_picture(model: KeptModel, image_ids: Sequence[str], rng: np.random.Generator) -> np.ndarray:
     """The median of up to `N_FILL_IMAGES` images, pixel by pixel: what is usually at a place, uint8 (H, W, 3)."""
     distinct = np.unique(np.asarray(image_ids, dtype=object))
@@ -385,13 +377,16 @@ def delete_patches(
     images = model.pictures(pairs["image_id"])
     counts = patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
     orders = mask_orders(weights, patch_contrast(images, fill, model.grid), rng)
-    masked: dict[str, np.ndarray] = {}
-    for name, order in orders.items():
-        shown = (mask_patches(images, firsts(order, count), fill, model.grid) for count in counts)
-        masked[name] = np.stack([answer_pictures(model, pairs, pictures) for pictures in shown])
-        stage.progress(f"masked {len(masked)}/{len(orders)} orders")
-    whole = answer_pictures(model, pairs, images)
-    return Deletion(counts, weights.shape[1], whole, masked, pairs["group_id"].to_numpy())
+    none = np.zeros(weights.shape, dtype=bool)
+    chosen = [none, *(firsts(order, count) for order in orders.values() for count in counts)]
+    logit = np.empty((len(chosen), len(pairs)))
+    for rows in model.parts(np.arange(len(pairs))):
+        views = (mask_patches(images[rows], marks[rows], fill, model.grid) for marks in chosen)
+        for k, answers in enumerate(model.answers(pairs.iloc[rows].assign(image_id=rows), rows, views)):
+            logit[k, rows] = answers
+        stage.progress(f"masked images of {rows[-1] + 1:,}/{len(pairs):,} pairs")
+    masked = dict(zip(orders, logit[1:].reshape(len(orders), len(counts), -1), strict=True))
+    return Deletion(counts, weights.shape[1], logit[0], masked, pairs["group_id"].to_numpy())
 
 
 def labelled_layers(stage: Stage, model: KeptModel, test: Mapping[str, np.ndarray]) -> dict[str, tuple[Labelled, ...]]:
