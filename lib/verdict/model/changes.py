@@ -37,16 +37,14 @@ def bilinear(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     Images are float (n, height, width, channels); where each pixel of the result is read, in pixels of the input, is a
     map, or one an image, (n, ...).
     """
-    # Here, so that who draws no picture need not load it.
-    import torch
+    import torch  # Here, since who draws no pictures need not load it.
 
     # Torch counts places from -1 to 1, from one edge of the picture to the other.
-    sides = zip((columns, rows), images.shape[2:0:-1], strict=True)
-    at = np.stack(np.broadcast_arrays(*((2 * np.asarray(one, np.float64) + 1) / n - 1 for one, n in sides)), axis=-1)
-    places = torch.from_numpy(at).expand(len(images), -1, -1, -1)
+    to = [(2 * np.asarray(at, float) + 1) / n - 1 for at, n in zip((columns, rows), images.shape[2:0:-1], strict=True)]
+    places = torch.from_numpy(np.stack(np.broadcast_arrays(*to), axis=-1)).expand(len(images), -1, -1, -1)
     planes = torch.from_numpy(images.astype(np.float64)).movedim(-1, 1)
     read = torch.nn.functional.grid_sample(planes, places, padding_mode="border", align_corners=False)
-    return np.ascontiguousarray(read.movedim(1, -1).numpy().astype(images.dtype))
+    return read.movedim(1, -1).numpy().astype(images.dtype, order="C")
 
 
 def mirror(images: np.ndarray) -> np.ndarray:

@@ -96,9 +96,8 @@ def nll_of_logits(logits: ArrayLike, y_true: ArrayLike, weights: ArrayLike | Non
 
 def nll_of_logit_rows(logits: ArrayLike, y_true: ArrayLike) -> np.ndarray:
     """The loss of each row, (n,), whose mean is `nll_of_logits`; compute it once to average it under many weights."""
-    logits = np.asarray(logits, dtype=np.float64)
-    y_true = check_labels(y_true, *logits.shape)
-    return -log_softmax(logits)[np.arange(len(y_true)), y_true]
+    y_true = check_labels(y_true, *np.shape(logits))
+    return -log_softmax(np.asarray(logits, dtype=np.float64))[np.arange(len(y_true)), y_true]
 
 
 def brier(probs: ArrayLike, y_true: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:

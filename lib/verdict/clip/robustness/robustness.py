@@ -35,7 +35,7 @@ def intervals(
 
 
 def shares(right: ArrayLike, weights: Weights = None) -> np.ndarray:
-    """Share of right answers under each condition, (..., n_conditions) from `right` (n_conditions, n)."""
+    """Share of right answers, or mean loss, under each condition: (..., n_conditions) from (n_conditions, n)."""
     right = np.atleast_2d(np.asarray(right, dtype=np.float64))
     weights = row_weights(weights, right.shape[1])
     return ratio(weights @ right.T, weights.sum(axis=-1)[..., None], empty=np.nan)

@@ -16,7 +16,7 @@ from scipy.special import entr, logsumexp
 
 from verdict.clip.probes import zero_shot
 from verdict.clip.robustness import changed
-from verdict.clip.robustness.robustness import intervals
+from verdict.clip.robustness.robustness import intervals, shares
 from verdict.clip.robustness.robustness_study import Bench
 from verdict.decide.temperature import LOG_T_BOUND, Temperature
 from verdict.model.predict import logits_of
@@ -24,7 +24,7 @@ from verdict.stats.metrics import brier, ece_change, ece_interval, nll_of_logit_
 from verdict.stats.ranking import auroc
 from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import NOTHING, Resampler, Weights, bounded, holm, largest, p_value, with_bounds
-from verdict.stats.weighted import ratio, row_weights, totals, weighted_mean
+from verdict.stats.weighted import ratio, totals, weighted_mean
 from verdict.workflow.stage import Stage
 
 NEAR, FAR, NOISE = "classes left out", "photographs", "noise"
@@ -117,9 +117,7 @@ def regret(
     best = np.log(Temperature.fit(logits, y_true, allow_small=True).temperature)
     grid = np.clip(best + np.linspace(-_REACH, _REACH, _POINTS), -LOG_T_BOUND, LOG_T_BOUND)
     grid = np.append(np.exp(grid), temperature)
-    losses = np.stack([nll_of_logit_rows(logits / one, y_true) for one in grid], axis=1)
-    weights = row_weights(weights, len(losses))
-    curves = ratio(weights @ losses, weights.sum(axis=-1)[..., None], empty=np.nan)
+    curves = shares([nll_of_logit_rows(logits / one, y_true) for one in grid], weights)
     return curves[..., -1] - curves.min(axis=-1), grid[curves.argmin(axis=-1)]
 
 
