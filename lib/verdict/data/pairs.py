@@ -84,20 +84,16 @@ def check_pairs(
 def text_problems(pairs: pd.DataFrame, called: Mapping[str, str]) -> Iterator[Problem]:
     """Cells that are not usable text; `called`: what the person's columns are called, by ours."""
     for ours in pairs.columns.intersection(TEXT_COLUMNS):
-        column, usable = called.get(ours, ours), set()
+        column = called.get(ours, ours)
         for row, value in enumerate(pairs[ours].tolist()):
             if not isinstance(value, str):
                 yield row, f"{column} is {value!r}, expected text"
-            elif value in usable:
-                continue
             elif found := _CONTROL.search(value):
                 yield row, f"{column} holds the control character U+{ord(found[0]):04X}"
             elif not any(char.isprintable() and not char.isspace() for char in value):
                 yield row, f"{column} is empty"
             elif ours == "hypothesis" and len(value) > MAX_HYPOTHESIS_CHARACTERS:
                 yield row, f"{column} has {len(value):,} characters, at most {MAX_HYPOTHESIS_CHARACTERS:,} are read"
-            else:
-                usable.add(value)
 
 
 def _repeat_problems(pairs: pd.DataFrame, places: Sequence[str]) -> Iterator[Problem]:

@@ -140,26 +140,13 @@ def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool =
     return predict_all(suffix, features, rows, by=by, blank=blank)[:, 0].astype(np.float64)
 
 
-def reader(suffix: Any, features: Features, rows: Rows) -> Callable[[np.ndarray], np.ndarray]:
-    """`predict_logits` of the same pairs for one array of image tokens after the other, in the place of the features'.
-
-    A suffix without Keras' calls reads hypotheses once, those together that it would read together each time.
-    """
+def read_once(suffix: Any, features: Features, rows: Rows) -> list[tuple[np.ndarray, Any, Features]]:
+    """Parts of the rows, (n_part,), with a suffix and features that have read them: `predict_logits` stays the same."""
+    whole, order = np.arange(len(rows)), np.argsort(rows.text, kind="stable")
     if not hasattr(suffix, "after_reading"):
-        return lambda tokens: predict_logits(suffix, replace(features, image_tokens=tokens), rows)
-    order, read = np.argsort(rows.text, kind="stable"), []
-    parts = [order[start : start + PREDICT_BATCH] for start in range(0, len(order), PREDICT_BATCH)]
-    for chosen in [np.arange(len(rows))] if suffix.vision else parts:
-        part = Rows(rows.image[chosen], rows.text[chosen], rows.y_true[chosen])
-        read.append((chosen, part, *suffix.after_reading(features, np.unique(part.text))))
-
-    def logits(tokens: np.ndarray) -> np.ndarray:
-        found = np.empty(len(rows))
-        for chosen, part, rest, known in read:
-            found[chosen] = predict_logits(rest, replace(known, image_tokens=tokens), part)
-        return found
-
-    return logits
+        return [(whole, suffix, features)]
+    parts = [whole] if suffix.vision else np.split(order, range(PREDICT_BATCH, len(order), PREDICT_BATCH))
+    return [(part, *suffix.after_reading(features, np.unique(rows.text[part]))) for part in parts]
 
 
 def score(logit: np.ndarray, y_true: np.ndarray) -> dict[str, float]:

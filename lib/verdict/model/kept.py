@@ -16,7 +16,7 @@ from verdict.base.files.images import ImageStore
 from verdict.base.params import ModelParams
 from verdict.model.backend import keras, set_threads
 from verdict.model.features import Encoders, Features, Prefix, frozen_prefix, load_encoders, load_network
-from verdict.model.fit import Rows, load_weights, predict_all, predict_logits, read_weights, reader, trained_part
+from verdict.model.fit import Rows, load_weights, predict_all, predict_logits, read_once, read_weights, trained_part
 from verdict.model.network import STATES, FreezePlan, Network, build_suffix
 from verdict.model.selection import Selection
 from verdict.workflow.stage import Stage
@@ -97,11 +97,14 @@ class KeptModel:
         self, pairs: pd.DataFrame, image_ids: Sequence, views: Iterable[np.ndarray], features: Features | None = None
     ) -> Iterator[np.ndarray]:
         """`logits` of pairs for each view of their images, uint8 (n_images, H, W, 3); hypotheses are read once."""
-        answer = None
+        read, logit = None, np.empty(len(pairs))
         for view in views:
             seen = self.seen(image_ids, [self.encoders.pixels(view)], features)
-            answer = answer or reader(self.suffix, seen, _unlabelled(seen, pairs))
-            yield answer(seen.image_tokens)
+            read = read or read_once(self.suffix, seen, _unlabelled(seen, pairs))
+            for part, suffix, known in read:
+                shown = replace(seen, hidden=known.hidden)
+                logit[part] = predict_logits(suffix, shown, _unlabelled(shown, pairs.iloc[part]))
+            yield logit.copy()
 
     def outputs(self, model: keras.Model, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
         """Outputs of another model with the inputs of the suffix, by name, in the order of the pairs."""

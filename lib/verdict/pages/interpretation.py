@@ -377,13 +377,11 @@ def delete_patches(
     images = model.pictures(pairs["image_id"])
     counts = patch_counts(stage.params.interpret.mask_shares, weights.shape[1])
     orders = mask_orders(weights, patch_contrast(images, fill, model.grid), rng)
-    none = np.zeros(weights.shape, dtype=bool)
-    chosen = [none, *(firsts(order, count) for order in orders.values() for count in counts)]
+    chosen = [np.zeros(weights.shape, dtype=bool), *(firsts(order, k) for order in orders.values() for k in counts)]
     logit = np.empty((len(chosen), len(pairs)))
     for rows in model.parts(np.arange(len(pairs))):
         views = (mask_patches(images[rows], marks[rows], fill, model.grid) for marks in chosen)
-        for k, answers in enumerate(model.answers(pairs.iloc[rows].assign(image_id=rows), rows, views)):
-            logit[k, rows] = answers
+        logit[:, rows] = list(model.answers(pairs.iloc[rows].assign(image_id=rows), rows, views))
         stage.progress(f"masked images of {rows[-1] + 1:,}/{len(pairs):,} pairs")
     masked = dict(zip(orders, logit[1:].reshape(len(orders), len(counts), -1), strict=True))
     return Deletion(counts, weights.shape[1], logit[0], masked, pairs["group_id"].to_numpy())
