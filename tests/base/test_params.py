@@ -32,6 +32,14 @@ def base():
     return read_yaml(paths.PARAMS / "base.yaml")
 
 
+@pytest.fixture(scope="module")
+def asking(base):
+    """A sound base in which three questions are asked."""
+    content = changed(changed(base, "policy.n_questions", 3), "clip_policy.n_questions", 3)
+    validate(content, source="test")
+    return content
+
+
 def changed(base, dotted, value):
     """A copy of the base with one value set; a numeric part is an index into a list."""
     content = copy.deepcopy(base)
@@ -223,11 +231,9 @@ FAULTY_TREES = [
         *(("training.trials", trials, message) for trials, message in FAULTY_TREES),
     ],
 )
-def test_an_impossible_value_is_refused_by_cause(base, dotted, value, message):
-    content = changed(changed(base, "policy.n_questions", 3), "clip_policy.n_questions", 3)
-    validate(content, source="test")
+def test_an_impossible_value_is_refused_by_cause(asking, dotted, value, message):
     with pytest.raises(ParamsError, match=message):
-        validate(changed(content, dotted, value), source="test")
+        validate(changed(asking, dotted, value), source="test")
 
 
 def test_a_table_of_pictures_is_named_beside_their_folder(base):
