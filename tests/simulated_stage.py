@@ -1,17 +1,23 @@
 """A stage whose predictions are simulated, for tests of what the later pages measure."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 
 from verdict.base.labels import class_names
+from verdict.base.numbers import Number
 from verdict.base.params import load_params
 from verdict.data.pairs import make_pair_id
+from verdict.decide.calibrated import Calibrated
 from verdict.model.selection import Selection
+from verdict.stats.uncertainty import Resampler
 from verdict.workflow.stage import Stage
+from verdict.workflow.stages import DISTANCES
 
 KEPT = Selection("text1", 11, "frozen", "text1")
+CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
 
 def simulated_table(split, *, n, seed, temperature=1.0, offset=0.0, model_seed=11, n_rows_of_group=3):
@@ -31,6 +37,21 @@ def pairs_of(table):
     pairs = table[["pair_id", "image_id", "group_id", "split"]].assign(label=names[table["y_true"]])
     n = np.arange(len(table))
     return pairs.assign(hypothesis=[f"sentence {i}" for i in n], family=np.where(n % 2 == 0, "colour", "count"))
+
+
+STATISTICS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
+
+
+class Measuring:
+    """As much of a stage as numbers need that are measured on tables."""
+
+    counts, estimates = Stage.counts, Stage.estimates
+
+    def resampler(self, groups):
+        return Resampler(np.asarray(groups), STATISTICS.n_resamples, STATISTICS.level, STATISTICS.seed)
+
+    def number(self, name, value, **fields):
+        self.numbers[name] = Number(float(value), **fields)
 
 
 @dataclass
@@ -56,6 +77,17 @@ class SimulatedStage(Stage):
 
     def record(self, name, trial=None):
         return {"outputs": {"somewhere/weights-s11.npz": "abc"}}
+
+
+def with_distances(stage, of=lambda drawn, split: drawn):
+    """The stage with distances of all its pairs from train, drawn alike for every split and changed by some."""
+    rng = np.random.default_rng(2)
+    tables = {split: table for (split, seed), table in stage.tables.items() if seed == 11}
+    stage.asked[DISTANCES] = pd.concat(
+        table[["pair_id", "split"]].assign(distance=of(rng.gamma(9, 1, len(table)), split))
+        for split, table in tables.items()
+    )
+    return stage
 
 
 def with_people(stage, *, facts=None, **human):

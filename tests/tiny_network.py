@@ -33,12 +33,13 @@ def tiny_network(seed=0, *, dropout=0.0) -> Network:
     return build_network(vision, text, sequence_length=WORDS, heads=3, key_dim=4, mlp_dim=17, dropout=dropout)
 
 
-def scatter(network: Network, seed=1) -> None:
-    """Give every weight a random value, biases and scales included, so that none can be forgotten unseen."""
+def scatter(network: Network, seed=1) -> Network:
+    """The network, every weight of it random, biases and scales included, so that none can be forgotten unseen."""
     rng = np.random.default_rng(seed)
     for weight in sorted(network.model.variables, key=lambda weight: weight.path):
         if "seed_generator" not in weight.path:
             weight.assign(rng.normal(0.1, 0.5, size=weight.shape).astype(np.float32))
+    return network
 
 
 def random_inputs(network: Network, n: int, seed=2) -> dict[str, np.ndarray]:

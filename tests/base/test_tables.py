@@ -14,11 +14,6 @@ def write(path, content):
     return path
 
 
-def test_a_lost_character_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"line 2: a character was already lost"):
-        read_pair_file(write(tmp_path / "a.csv", HEADER + "a,B\ufffdr,entailment\n"))
-
-
 @pytest.mark.parametrize(
     "header", [" Image_ID , Hypothesis,LABEL", "File Name,sentence,gold label", '"image-id","Statement",label']
 )
@@ -58,20 +53,6 @@ def test_unlabelled_table(tmp_path):
     assert "label" not in read_pair_file(path, labelled=False).rows
     with pytest.raises(ValueError, match=r"no column for \['label'\]; found \['image', 'hypothesis'\], accepted"):
         read_pair_file(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (HEADER + "a,b,neutral\na,c,maybe\n", "line 2: unknown label 'neutral'.*; line 3: unknown label 'maybe'"),
-        (HEADER + "".join(f"a,b{k},x\n" for k in range(7)), "and 2 more"),
-        (HEADER + f"a,{'b' * 131_073},entailment\n", "line 2: field larger than field limit"),
-    ],
-)
-def test_faulty_csv(tmp_path, content, message):
-    """What the hostile tables do not hold."""
-    with pytest.raises(ValueError, match=r"a\.csv.*" + message):
-        read_pair_file(write(tmp_path / "a.csv", content))
 
 
 def lines(*records):
@@ -142,15 +123,20 @@ def test_the_delimiter_is_what_the_header_holds_most_of(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (HEADER + "\n\na,b,maybe\n", "line 4: unknown label"),
-        (HEADER + 'a,"b\nc",entailment\na,"d\ne",maybe\n', "line 4: unknown label"),
-        (HEADER + "a,b\u2028c,entailment\na,d,maybe\n", "line 3: unknown label"),
-        (HEADER.replace("\n", "\r") + "a,b,entailment\ra,c,maybe\r", "line 3: unknown label"),
-        ("sep=,\n" + HEADER + "a,b,maybe\n", "line 3: unknown label"),
+        (HEADER + "\n\na,b,maybe\n", ": line 4: unknown label"),
+        (HEADER + 'a,"b\nc",entailment\na,"d\ne",maybe\n', ": line 4: unknown label"),
+        (HEADER + "a,b\u2028c,entailment\na,d,maybe\n", ": line 3: unknown label"),
+        (HEADER.replace("\n", "\r") + "a,b,entailment\ra,c,maybe\r", ": line 3: unknown label"),
+        ("sep=,\n" + HEADER + "a,b,maybe\n", ": line 3: unknown label"),
+        (HEADER + "a,B\ufffdr,entailment\n", ".*line 2: a character was already lost"),
+        (HEADER + "a,b,neutral\na,c,maybe\n", ".*line 2: unknown label 'neutral'.*; line 3: unknown label 'maybe'"),
+        (HEADER + "".join(f"a,b{k},x\n" for k in range(7)), ".*and 2 more"),
+        (HEADER + f"a,{'b' * 131_073},entailment\n", ".*line 2: field larger than field limit"),
     ],
 )
-def test_a_line_is_the_one_that_an_editor_shows(tmp_path, content, message):
-    with pytest.raises(ValueError, match=r"a\.csv: " + message):
+def test_a_fault_is_named_with_the_line_that_an_editor_shows(tmp_path, content, message):
+    """What the hostile tables do not hold."""
+    with pytest.raises(ValueError, match=r"a\.csv" + message):
         read_pair_file(write(tmp_path / "a.csv", content))
 
 

@@ -32,18 +32,14 @@ def tower(*colours):
     return [item(colour, "square", 40, 80 - 21 * k, 20) for k, colour in enumerate(colours)]
 
 
+def random_item(rng):
+    return item(str(rng.choice(COLOURS)), str(rng.choice(SHAPES)), *map(int, rng.choice([0, 7, 50, 80], 2)), 20)
+
+
 def random_scene(rng):
     if rng.random() < 0.5:
         return [tower(*rng.choice(COLOURS, rng.integers(1, 5))) for _ in range(3)]
-    return [
-        [
-            item(
-                str(rng.choice(COLOURS)), str(rng.choice(SHAPES)), *(int(v) for v in rng.choice([0, 7, 50, 80], 2)), 20
-            )
-            for _ in range(rng.integers(1, 6))
-        ]
-        for _ in range(3)
-    ]
+    return [[random_item(rng) for _ in range(rng.integers(1, 6))] for _ in range(3)]
 
 
 def write_file(root, name, n_presentations, sentences, seed):
@@ -57,9 +53,7 @@ def write_file(root, name, n_presentations, sentences, seed):
             "label": "true" if rng.random() < 0.5 else "false",
             "identifier": identifier,
             "directory": directory,
-            "evals": dict(
-                zip(("r0", "r1", "r2", "r3", "r4"), ["true", "true", "false", "nonsense", "true"], strict=True)
-            ),
+            "evals": {"r0": "true", "r1": "true", "r2": "false", "r3": "nonsense", "r4": "true"},
             "structured_rep": random_scene(rng),
         }
         lines.append(json.dumps(record))

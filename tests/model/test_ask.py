@@ -33,18 +33,23 @@ PLANS = (FreezePlan(0, 0), FreezePlan(1, 1))
 HYPOTHESES = ("there is a red seven", "two blue ones", "red above blue")
 
 
+def pairs_and_images(folder):
+    """Pairs of five images of noise, one to three sentences each."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
+    write_array_store(folder / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
+    rows = [(f"i{k}", sentence) for k in range(5) for sentence in HYPOTHESES[: 1 + k % 3]]
+    pairs = pd.DataFrame(rows, columns=["image_id", "hypothesis"])
+    pairs = pairs.assign(pair_id=[make_pair_id(*row) for row in rows], label="entailment")
+    return pairs, ImageStore.open(folder / "images")
+
+
 @pytest.fixture(scope="module", params=PLANS, ids=str)
 def world(request, tmp_path_factory):
     """A model, its features, its images, and pairs of two splits."""
     plan, folder = request.param, tmp_path_factory.mktemp("world")
     params = save_presets(folder / "vision", folder / "text")
-    pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
-    write_array_store(folder / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
-    rows = [(f"i{k}", sentence) for k in range(5) for sentence in HYPOTHESES[: 1 + k % 3]]
-    pairs = pd.DataFrame(rows, columns=["image_id", "hypothesis"])
-    pairs["pair_id"] = [make_pair_id(*row) for row in rows]
-    pairs = pairs.assign(split=np.where(pairs["image_id"] < "i3", "calib", "test"), label="entailment")
-    images = ImageStore.open(folder / "images")
+    pairs, images = pairs_and_images(folder)
+    pairs = pairs.assign(split=np.where(pairs["image_id"] < "i3", "calib", "test"))
     encode(params, pairs, images, [plan], folder / "features", batch=3)
     encoders = load_encoders(params)
     network = load_network(params, dropout=0.0, seed=0, encoders=encoders)
@@ -116,13 +121,8 @@ def test_new_pairs_are_asked_as_the_stages_ask_their_own(tmp_path, monkeypatch):
     train is like is not fitted again.
     """
     model_params, plan = save_presets(tmp_path / "vision", tmp_path / "text"), FreezePlan(1, 1)
-    pixels = np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), dtype=np.uint8)
-    write_array_store(tmp_path / "images", {"own": ([f"i{k}" for k in range(5)], pixels)})
-    images = ImageStore.open(tmp_path / "images")
-    rows = [(f"i{k}", sentence) for k in range(5) for sentence in HYPOTHESES[: 1 + k % 3]]
-    pairs = pd.DataFrame(rows, columns=["image_id", "hypothesis"])
-    pairs = pairs.assign(pair_id=[make_pair_id(*row) for row in rows], split="train").assign(label="entailment")
-    pairs.loc[pairs["image_id"] > "i1", "split"] = "test"
+    pairs, images = pairs_and_images(tmp_path)
+    pairs = pairs.assign(split=np.where(pairs["image_id"] > "i1", "test", "train"))
     encode(model_params, pairs, images, [plan, FreezePlan()], tmp_path / "features", batch=3)
     features, frozen = (Features.open(tmp_path / "features", one) for one in (plan, FreezePlan()))
     weights = {}

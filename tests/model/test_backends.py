@@ -56,9 +56,7 @@ sys.exit(pytest.main(sys.argv[4:]))
 
 @pytest.fixture(scope="module")
 def network():
-    network = tiny.tiny_network()
-    tiny.scatter(network)
-    return network
+    return tiny.scatter(tiny.tiny_network())
 
 
 @pytest.fixture(scope="module")

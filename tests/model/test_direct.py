@@ -14,9 +14,7 @@ IMAGE_ROWS, TEXT_ROWS = np.array([0, 2, 1, 1, 3], np.int32), np.array([0, 0, 2, 
 
 @pytest.fixture(scope="module")
 def network():
-    found = tiny.tiny_network(dropout=0.3)
-    tiny.scatter(found)
-    return found
+    return tiny.scatter(tiny.tiny_network(dropout=0.3))
 
 
 def cached(network, plan):

@@ -94,11 +94,8 @@ def test_pixels_take_the_presets_own_range(encoders, images):
     found = encoders.pixels(images)
     assert encoders.image_size == SIZE
     assert found.dtype == np.float32
+    assert (images.min(), images.max()) == (0, 255)
     assert found == pytest.approx(images / 127.5 - 1, abs=1e-6)
-    assert found[0, 0, 0] == pytest.approx(-1)
-    assert found[0, 0, 1] == pytest.approx(1)
-    assert found.min() >= -1 - 1e-6
-    assert found.max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -209,13 +206,6 @@ def test_means_over_tokens_are_stored_of_every_depth_without_padding(cache, enco
     assert np.ptp(images[:, -1]) > 0 and not np.allclose(images[:, -1], images[:, 0])
 
 
-@pytest.mark.parametrize("name", MEANS)
-def test_means_with_a_row_too_few_are_refused(copied, name):
-    np.save(copied / name, np.load(copied / name)[:-1])
-    with pytest.raises(ValueError, match="rows too few"):
-        Features.open(copied, FreezePlan(0, 0)).means(copied)
-
-
 @pytest.fixture
 def copied(cache, tmp_path):
     for path in cache[0].iterdir():
@@ -232,11 +222,12 @@ def test_a_truncated_file_is_refused_by_name(copied, name, share):
         Features.open(copied, FreezePlan(0, 1))
 
 
-@pytest.mark.parametrize("name", ["image_tokens_0.npy", "hidden_1.npy", "padding_mask.npy"])
+@pytest.mark.parametrize("name", ["image_tokens_0.npy", "hidden_1.npy", "padding_mask.npy", *MEANS])
 def test_an_array_with_a_row_too_few_is_refused(copied, name):
     np.save(copied / name, np.load(copied / name)[:-1])
-    with pytest.raises(ValueError, match="damaged: its arrays and indexes differ in length"):
-        Features.open(copied, FreezePlan(0, 1))
+    said = "rows too few" if name in MEANS else "damaged: its arrays and indexes differ in length"
+    with pytest.raises(ValueError, match=said):
+        Features.open(copied, FreezePlan(0, 1)).means(copied)
 
 
 def test_a_depth_that_was_not_encoded_is_named(cache):

@@ -153,6 +153,12 @@ def run(
     return network, outcome, told, tiny.weights_of(network)
 
 
+def kill(path, stop_after=1, **settings):
+    """Begin a run that is killed once an epoch has been reported."""
+    with pytest.raises(Killed):
+        run(path, stop_after=stop_after, **settings)
+
+
 def same(one, other):
     """Whether two runs agree to the bit, elapsed time apart."""
     weights = one[3], other[3]
@@ -166,11 +172,15 @@ def undisturbed(tmp_path_factory):
     return run(tmp_path_factory.mktemp("undisturbed") / "state.npz")
 
 
-@pytest.mark.parametrize(("shared", "seed"), [(1, 0), (4, 0), (4, 1), (1000, 2)])
-def test_an_epoch_visits_every_pair_once(shared, seed):
-    text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
+TEXTS, DISTINCT = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS), np.arange(13)
+
+
+@pytest.mark.parametrize(
+    ("text", "shared", "seed"), [(TEXTS, 1, 0), (TEXTS, 4, 0), (TEXTS, 4, 1), (TEXTS, 1000, 2), (DISTINCT, 4, 0)]
+)
+def test_an_epoch_visits_every_pair_once(text, shared, seed):
     order = epoch_order(text, np.random.default_rng(seed), shared=shared)
-    assert sorted(order) == list(range(N_PAIRS))
+    assert sorted(order) == list(range(len(text))) != order.tolist()
     again = epoch_order(text, np.random.default_rng(seed), shared=shared)
     other = epoch_order(text, np.random.default_rng(seed + 10), shared=shared)
     assert order.tolist() == again.tolist() != other.tolist()
@@ -178,10 +188,9 @@ def test_an_epoch_visits_every_pair_once(shared, seed):
 
 @pytest.mark.parametrize("shared", [1, 4])
 def test_an_order_of_some_pairs_shows_each_equally_often(shared):
-    text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
     shown = np.zeros(N_PAIRS)
     for epoch in range(400):
-        order = epoch_order(text, np.random.default_rng([3, epoch]), shared=shared, n_shown=97)
+        order = epoch_order(TEXTS, np.random.default_rng([3, epoch]), shared=shared, n_shown=97)
         assert len(set(order)) == len(order) == 97
         shown[order] += 1
     # Each count is binomial, 400 draws of 97 / 211: standard deviation 10.
@@ -189,19 +198,11 @@ def test_an_order_of_some_pairs_shows_each_equally_often(shared):
 
 
 def test_pairs_with_one_hypothesis_stand_together():
-    text = np.random.default_rng(8).integers(0, N_TEXTS, N_PAIRS)
-    order = epoch_order(text, np.random.default_rng(0), shared=4)
-    n_changes = int((np.diff(text[order]) != 0).sum())
-    counts = np.bincount(text)
-    assert n_changes <= int(np.ceil(counts / 4).sum()) - 1
-    plain = epoch_order(text, np.random.default_rng(0), shared=1)
-    assert n_changes < 0.5 * (np.diff(text[plain]) != 0).sum()
-
-
-def test_an_order_of_distinct_hypotheses_is_a_permutation():
-    order = epoch_order(np.arange(13), np.random.default_rng(0), shared=4)
-    assert sorted(order) == list(range(13))
-    assert order.tolist() != list(range(13))
+    order = epoch_order(TEXTS, np.random.default_rng(0), shared=4)
+    n_changes = int((np.diff(TEXTS[order]) != 0).sum())
+    assert n_changes <= int(np.ceil(np.bincount(TEXTS) / 4).sum()) - 1
+    plain = epoch_order(TEXTS, np.random.default_rng(0), shared=1)
+    assert n_changes < 0.5 * (np.diff(TEXTS[plain]) != 0).sum()
 
 
 def test_batches_hold_each_distinct_encoding_once():
@@ -226,8 +227,7 @@ def test_batches_hold_each_distinct_encoding_once():
 @pytest.mark.skipif(not IS_TORCH, reason="the suffix without Keras' calls is torch's")
 def test_asked_for_logits_each_hypothesis_and_image_is_encoded_once(monkeypatch):
     """The logits are those of the Keras graph, which encodes both again in each batch."""
-    network, plan = tiny.tiny_network(), FreezePlan(1, 1)
-    tiny.scatter(network)
+    network, plan = tiny.scatter(tiny.tiny_network()), FreezePlan(1, 1)
     features, pairs = stored(network, plan), rows(1)
     monkeypatch.setattr(training, "PREDICT_BATCH", 17)
     expected = predict_logits(build_suffix(network, plan), features, pairs)
@@ -276,8 +276,7 @@ def test_a_blank_image_is_zero_and_leaves_the_rest():
 
 
 def test_logits_keep_the_order_of_the_pairs(monkeypatch):
-    network = tiny.tiny_network()
-    tiny.scatter(network)
+    network = tiny.scatter(tiny.tiny_network())
     features, pairs = stored(network, FreezePlan(1, 1)), rows(1)
     suffix = build_suffix(network, FreezePlan(1, 1))
     logit = predict_logits(suffix, features, pairs)
@@ -323,8 +322,7 @@ def test_a_run_reports_every_epoch(undisturbed):
 def killed(tmp_path_factory):
     """The state that a run of the defaults leaves where it is killed after its first epoch."""
     path = tmp_path_factory.mktemp("killed") / "state.npz"
-    with pytest.raises(Killed):
-        run(path, stop_after=1)
+    kill(path)
     return path.read_bytes()
 
 
@@ -332,8 +330,7 @@ def killed(tmp_path_factory):
 @pytest.mark.parametrize(("stop_after", "n_views"), [(2, 0), (3, 0), (1, 3)])
 def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop_after, n_views):
     views = shifted(n_views) if n_views else None
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", stop_after=stop_after, views=views)
+    kill(tmp_path / "state.npz", stop_after, views=views)
     resumed = run(tmp_path / "state.npz", views=views)
     assert len(resumed[2]) == 3 - stop_after
     assert same(resumed, run(tmp_path / "whole.npz", views=views) if views else undisturbed)
@@ -353,8 +350,7 @@ OTHER = {
 def begins_anew(path, **settings):
     """Whether a run starts with its first epoch, and does not go on from what stands there; it is killed after one."""
     told = []
-    with pytest.raises(Killed):
-        run(path, stop_after=1, told=told, **settings)
+    kill(path, told=told, **settings)
     return told[0].startswith("epoch 1/3")
 
 
@@ -370,8 +366,7 @@ def test_a_state_of_another_identity_is_ignored(killed, tmp_path, before, after)
     path = tmp_path / "state.npz"
     path.write_bytes(killed)
     if before:
-        with pytest.raises(Killed):
-            run(path, stop_after=1, **before)
+        kill(path, **before)
     assert begins_anew(path, **after)
 
 
@@ -429,8 +424,7 @@ def test_the_criterion_chooses_the_epoch_and_its_weights(tmp_path, monkeypatch, 
     network, outcome, _, after = run(tmp_path / "a.npz", criterion=criterion, epochs=4, patience=4)
     assert outcome.best_epoch == epoch
     kept = [after[name] for name in trained_weights(network)]
-    with pytest.raises(Killed):
-        run(tmp_path / "b.npz", criterion=criterion, epochs=4, patience=4, stop_after=epoch)
+    kill(tmp_path / "b.npz", epoch, criterion=criterion, epochs=4, patience=4)
     with np.load(tmp_path / "b.npz") as state:
         at_epoch = [state[name] for name in sorted(state.files) if name.startswith("weight_")]
     by_shape = sorted((array.shape, array.tobytes()) for array in at_epoch)
@@ -442,8 +436,7 @@ def test_a_run_that_goes_on_keeps_the_weights_of_an_epoch_before_it_was_killed(t
     script(monkeypatch)
     whole = run(tmp_path / "whole.npz", epochs=4, patience=4)
     script(monkeypatch)
-    with pytest.raises(Killed):
-        run(tmp_path / "state.npz", epochs=4, patience=4, stop_after=3)
+    kill(tmp_path / "state.npz", 3, epochs=4, patience=4)
     assert same(run(tmp_path / "state.npz", epochs=4, patience=4), whole)
 
 
@@ -562,8 +555,7 @@ def n_steps(path):
 def test_an_oversampled_run_takes_as_many_steps_as_its_twin(killed, tmp_path):
     (tmp_path / "b.npz").write_bytes(killed)
     for name, settings in {"a": {"n_shown": N_PAIRS}, "c": {}}.items():
-        with pytest.raises(Killed):
-            run(tmp_path / f"{name}.npz", train=repeated(60), stop_after=1, **settings)
+        kill(tmp_path / f"{name}.npz", train=repeated(60), **settings)
     assert n_steps(tmp_path / "a.npz") == n_steps(tmp_path / "b.npz") == -(-N_PAIRS // 31)
     assert n_steps(tmp_path / "c.npz") == -(-(N_PAIRS + 60) // 31)
     with np.load(tmp_path / "a.npz") as found, np.load(tmp_path / "b.npz") as twin:

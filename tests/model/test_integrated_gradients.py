@@ -19,8 +19,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("presets")
     params = save_presets(folder / "vision", folder / "text")
     encoders = load_encoders(params)
-    network = load_network(params, dropout=0.0, seed=3, encoders=encoders)
-    tiny.scatter(network)
+    network = tiny.scatter(load_network(params, dropout=0.0, seed=3, encoders=encoders))
     return KeptModel(network, encoders, FreezePlan())
 
 

@@ -25,9 +25,7 @@ IMAGES, TEXTS = np.array([0, 2, 2, 1, 0, 2, 1]), np.array([4, 0, 3, 3, 1, 2, 4])
 
 @pytest.fixture(scope="module")
 def network():
-    network = tiny.tiny_network()
-    tiny.scatter(network)
-    return network
+    return tiny.scatter(tiny.tiny_network())
 
 
 @pytest.fixture(scope="module")

@@ -80,15 +80,11 @@ def test_a_tie_is_answered_by_one_rule_whatever_the_temperature(tied):
         assert DecisionRule(temperature).decide(logits).tolist() == [0]
 
 
-def test_without_a_threshold_the_decision_is_the_larger_logit():
-    logits = np.random.default_rng(0).normal(size=(101, 2))
-    assert np.array_equal(DecisionRule().decide(logits), logits.argmax(axis=1))
-
-
 @pytest.mark.parametrize("temperature", [0.05, 1.0, 7.0, 1e3])
 def test_temperature_leaves_the_larger_class(temperature):
     logits = np.random.default_rng(1).normal(size=(997, 2)) * 5
     rule = DecisionRule(temperature=temperature)
+    assert rule == DecisionRule(temperature, 0.5) and DecisionRule() == DecisionRule(1.0)
     assert np.array_equal(rule.probabilities(logits).argmax(axis=1), logits.argmax(axis=1))
     assert np.array_equal(rule.decide(logits), logits.argmax(axis=1))
 

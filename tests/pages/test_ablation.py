@@ -6,15 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from verdict.base.numbers import Claim, Number, Numbers, evaluate_claim
+from simulated_stage import STATISTICS, Measuring
+from verdict.base.numbers import Claim, Numbers, evaluate_claim
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.model.selection import Selection
 from verdict.pages.ablation import OVERALL, ablation_table, changed_parameters, find_ablations, gain_statement, gains
-from verdict.stats.uncertainty import Resampler
-from verdict.workflow.stage import Stage
 
-SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 2, "patience": 1, "schedule": "cosine"}
 COUNTED = {"count": 1.5, "colour": 2.0}
 MORE_OFTEN = "count 1.5 times as often; colour 2 times as often"
@@ -72,10 +70,8 @@ def test_the_parameters_are_listed_beside_each_other():
     ]
 
 
-class SimulatedStage:
+class SimulatedStage(Measuring):
     """What an ablation asks of a stage: pairs of two families, and answers that are right where they are told to be."""
-
-    counts, estimates = Stage.counts, Stage.estimates
 
     def __init__(self, right, trials=()):
         n = len(next(iter(right.values()))[0])
@@ -85,13 +81,7 @@ class SimulatedStage:
         self.table["family"] = np.where(np.arange(n) % 3 == 0, "count", "other")
         self.right, self.numbers = right, Numbers()
         training = SimpleNamespace(seeds=tuple(range(len(next(iter(right.values()))))), trials=trials)
-        self.params = SimpleNamespace(statistics=SETTINGS, training=training)
-
-    def number(self, name, value, **fields):
-        self.numbers[name] = Number(float(value), **fields)
-
-    def resampler(self, groups):
-        return Resampler(np.asarray(groups), SETTINGS.n_resamples, SETTINGS.level, SETTINGS.seed)
+        self.params = SimpleNamespace(statistics=STATISTICS, training=training)
 
     def pairs(self, *splits):
         return self.table.iloc[::-1].reset_index(drop=True)

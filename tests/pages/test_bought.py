@@ -4,25 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from simulated_stage import KEPT, make_stage
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances
 from verdict.base.labels import class_names
-from verdict.decide.deferral import Calibrated, case_of, costs_of, gather, people_of, tuning_table
+from verdict.decide.deferral import case_of, costs_of, gather, people_of, tuning_table
 from verdict.decide.policy import Decision, Forced
 from verdict.pages.independent import allowed_again, label_curve
-from verdict.workflow.stages import DISTANCES
 
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 SIZES = {"val": 601, "calib": 599, "test": 301, "independent": 1800}
 
 
 @pytest.fixture
 def stage(tmp_path):
     made, rng = make_stage("09_independent_set", tmp_path, sizes=SIZES), np.random.default_rng(2)
-    parts = [
-        made.tables[split, 11][["pair_id", "split"]].assign(distance=rng.gamma(9, 1, n) + 30 * (split == "independent"))
-        for split, n in SIZES.items()
-    ]
-    made.asked = {DISTANCES: pd.concat(parts)}
+    with_distances(made, lambda drawn, split: drawn + 30 * (split == "independent"))
     table = made.tables["independent", 11]
     logit, unsure = table["logit_1"], rng.random(len(table)) < np.where(table["logit_1"].abs() < 2.5, 0.4, 0.01)
     made.tables["independent", 11] = table.assign(y_true=((logit >= 0) ^ unsure).astype(int))

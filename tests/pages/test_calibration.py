@@ -12,10 +12,17 @@ from verdict.pages import calibration
 from verdict.pages.evaluation import estimate
 from verdict.stats import metrics, ranking, uncertainty
 
+TWICE = Temperature(2.0, 1.0, 1.0, 9, True, False)
+
 
 @pytest.fixture
 def stage(tmp_path):
     return make_stage("07_calibration", tmp_path)
+
+
+@pytest.fixture
+def compared(stage, test):
+    return calibration.before_after(stage, test, TWICE, prefix="calibration.test")
 
 
 def halves_of(stage, share=0.5):
@@ -23,8 +30,7 @@ def halves_of(stage, share=0.5):
     return calibration.halve(calib, share_for_sets=share, rng=np.random.default_rng(3))
 
 
-def test_halves_share_no_group_and_keep_every_pair(stage):
-    calib = stage.predictions("calib", trial="text1", seed=11)
+def test_halves_share_no_group_and_keep_every_pair(stage, calib):
     halves = halves_of(stage, 0.25)
     by_half = halves.groupby("half")["group_id"].agg(set)
     assert not by_half[calibration.FOR_SETS] & by_half[calibration.FOR_TEMPERATURE]
@@ -33,8 +39,7 @@ def test_halves_share_no_group_and_keep_every_pair(stage):
     assert sorted(pd.concat(parts)["pair_id"]) == sorted(calib["pair_id"])
 
 
-def test_halves_depend_on_the_seed_alone(stage):
-    calib = stage.predictions("calib", trial="text1", seed=11)
+def test_halves_depend_on_the_seed_alone(stage, calib):
     shuffled = calib.sample(frac=1, random_state=1)
     again = calibration.halve(shuffled, share_for_sets=0.5, rng=np.random.default_rng(3))
     merged = halves_of(stage).merge(again, on="pair_id")
@@ -86,14 +91,13 @@ def test_resamples_at_the_bound_of_the_search_are_told(stage):
     assert stage.numbers["calibration.temperature_at_bound"].value == 1
 
 
-def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage, monkeypatch):
+def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage, test, monkeypatch):
     """With 200,000 rows the resamples come ten at a time, and a softmax for each ten took a minute."""
     monkeypatch.setattr(uncertainty, "_CHUNK_CELLS", 1)
     calls = []
     for module, name in ((metrics, "check_probs"), (metrics, "log_softmax"), (ranking, "_scored")):
         whole = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *given, whole=whole: calls.append(0) or whole(*given))
-    test = stage.predictions("test", trial="text1", seed=11)
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
     calls.clear()
     calibration.before_after(stage, test, study.fitted, prefix="calibration.test")
@@ -102,32 +106,29 @@ def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage
     assert len(calls) < 2 * stage.params.statistics.n_resamples
 
 
-def test_scaling_an_overconfident_model_is_shown_to_help(stage):
-    test = stage.predictions("test", trial="text1", seed=11)
-    table = calibration.before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
-    assert table["score"].tolist() == ["nll", "brier", "aurc", "ece", "ece equal mass"]
+def test_scaling_an_overconfident_model_is_shown_to_help(stage, compared):
+    assert compared["score"].tolist() == ["nll", "brier", "aurc", "ece", "ece equal mass"]
     after, before = (stage.numbers[f"calibration.test.nll{suffix}"] for suffix in ("", "_before"))
     gap = stage.numbers["calibration.test.nll_difference"]
     assert gap.value == pytest.approx(after.value - before.value)
     assert gap.high < 0
     assert stage.numbers["calibration.test.aurc_difference"].value == pytest.approx(0, abs=1e-12), "ranks stay"
-    assert (table["before_low"] >= 0).all()
+    assert (compared["before_low"] >= 0).all()
     for name in ("before", "after"):
-        assert ((table[f"{name}_low"] <= table[name]) & (table[name] <= table[f"{name}_high"])).all()
+        low, high = compared[f"{name}_low"], compared[f"{name}_high"]
+        assert ((low <= compared[name]) & (compared[name] <= high)).all()
 
 
-def test_one_quantity_has_one_interval_on_the_pages_on_test_and_on_calibration(stage):
-    test = stage.predictions("test", trial="text1", seed=11)
-    calibration.before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
+@pytest.mark.usefixtures("compared")
+def test_one_quantity_has_one_interval_on_the_pages_on_test_and_on_calibration(stage, test):
     scores = estimate(test, prefix="test", stage=stage)
     for name in ("nll", "brier", "ece"):
         one, other = scores[f"test.{name}"], stage.numbers[f"calibration.test.{name}_before"]
         assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
 
 
+@pytest.mark.usefixtures("compared")
 def test_chance_says_what_a_calibrated_model_would_show(stage):
-    test = stage.predictions("test", trial="text1", seed=11)
-    calibration.before_after(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False), prefix="calibration.test")
     found = stage.numbers["calibration.test.ece_if_calibrated"]
     assert 0 < found.low < found.value < found.high < 0.1
 
@@ -141,14 +142,13 @@ def test_references_are_fitted_on_the_same_rows_and_temperature_changes_no_answe
     assert table["n_parameters"].tolist()[:4] == [0, 1, 4, 4]
 
 
-def test_reliability_counts_every_pair(stage):
-    test = stage.predictions("test", trial="text1", seed=11)
-    diagrams = calibration.reliability(stage, test, Temperature(2.0, 1.0, 1.0, 9, True, False))
+def test_reliability_counts_every_pair(stage, test):
+    diagrams = calibration.reliability(stage, test, TWICE)
     assert [bins["count"].sum() for bins in diagrams.values()] == [701, 701]
 
 
-def test_gaps_by_family_are_confidence_minus_accuracy(stage):
-    test, unit = stage.predictions("test", trial="text1", seed=11), Temperature(1.0, 1.0, 1.0, 9, True, False)
+def test_gaps_by_family_are_confidence_minus_accuracy(stage, test):
+    unit = Temperature(1.0, 1.0, 1.0, 9, True, False)
     gaps = calibration.gaps_by(stage, test, stage.pairs("test"), unit)
     assert sorted(gaps["label"]) == ["colour", "count"]
     assert gaps["value"].tolist() == pytest.approx((gaps["confidence"] - gaps["accuracy"]).tolist())
@@ -173,11 +173,9 @@ def test_no_temperature_beats_the_oracle_of_a_split(stage):
     assert found["oracle_temperature"].tolist() == pytest.approx([2.0, 2.0], rel=0.25)
 
 
-def test_all_of_calib_gives_a_temperature_beside_that_of_its_half(stage):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_all_of_calib_gives_a_temperature_beside_that_of_its_half(stage, calib, test):
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
     found = calibration.on_all_rows(stage, KEPT, study, test)
-    calib = stage.predictions("calib", trial="text1", seed=11)
     assert found["n"].tolist() == [len(study.rows), len(calib)]
     whole = Temperature.fit(logits_of(calib), calib["y_true"]).temperature
     assert found["temperature"].tolist() == [study.fitted.temperature, whole]

@@ -26,11 +26,14 @@ def stage(tmp_path):
     return make_stage("07_calibration", tmp_path, sizes={"calib": 1201, "test": 701})
 
 
-@pytest.fixture
-def sets(stage):
-    calib = stage.predictions("calib", trial="text1", seed=11)
+def sets_of(stage, calib):
     halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
     return coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+
+
+@pytest.fixture
+def sets(stage, calib):
+    return sets_of(stage, calib)
 
 
 def test_every_level_has_both_kinds_and_is_found_again_from_its_scores(stage, sets, tmp_path, monkeypatch):
@@ -61,8 +64,7 @@ def test_quantiles_of_resamples_are_those_of_the_repeated_scores():
     assert wanted[0][0] == np.inf
 
 
-def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_coverage_contains_its_level_on_exchangeable_pairs(stage, sets, test):
     found = coverage.coverage_table(stage, sets, [test], T)
     assert found["kind"].tolist() == [*ALL_KINDS * 3, *(f"{kind}{coverage.LARGEST}" for kind in ALL_KINDS)]
     found = found[found["level"].notna()]
@@ -77,8 +79,7 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
     monkeypatch.setattr(uncertainty, "_CHUNK_CELLS", 50_000)
     stage = make_stage("07_calibration", tmp_path, sizes={"calib": 20011, "test": 10007}, n_rows_of_group=97)
     calib, test = (stage.predictions(split, trial="text1", seed=11) for split in ("calib", "test"))
-    halves = halve(calib, share_for_sets=0.5, rng=np.random.default_rng(0))
-    sets = coverage.fit_sets(stage, KEPT, halves, Temperature(T, 1.0, 1.0, 9, True, False))
+    sets = sets_of(stage, calib)
     tracemalloc.start()
     try:
         coverage.coverage_table(stage, sets, [test], T)
@@ -88,9 +89,8 @@ def test_resamples_of_many_rows_are_never_in_memory_all_at_once(tmp_path, monkey
     assert peak < 2 * stage.params.statistics.n_resamples * len(test)
 
 
-def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets):
+def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets, test):
     """The page's coverage is that of the sets on the same random numbers, and repeats itself."""
-    test = stage.predictions("test", trial="text1", seed=11)
     probs, y_true = softmax(logits_of(test) / T), test["y_true"].to_numpy()
     found = coverage.coverage_table(stage, sets, [test], T)
     for alpha in (0.05, 0.1, 0.2):
@@ -101,8 +101,7 @@ def test_adaptive_sets_are_those_of_the_library_with_the_same_draws(stage, sets)
     pd.testing.assert_frame_equal(found, coverage.coverage_table(stage, sets, [test], T))
 
 
-def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_a_broken_promise_is_a_number_with_an_interval(stage, sets, test):
     found = coverage.coverage_table(stage, sets, [test], T)
     coverage.store_coverage(stage, found, sets, split="test", n=len(test), prefix="fine")
     plain = found[found["kind"] == coverage.KINDS[0]]
@@ -121,25 +120,22 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets):
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
 
 
-def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets):
+def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets, test):
     """No resample shows a row that is left out; the bounds are those of a share of none among so many groups."""
-    test = stage.predictions("test", trial="text1", seed=11)
     found = coverage.coverage_table(stage, sets, [test.assign(logit_1=np.where(test["y_true"] == 1, 50.0, -50.0))], T)
     plain = found[found["kind"] == coverage.KINDS[0]]
     assert (plain["coverage"] == 1).all() and (plain["coverage_low"] < 1).all()
     assert plain["shortfall_high"].tolist() == pytest.approx((plain["level"] - plain["coverage_low"]).tolist())
 
 
-def test_a_single_image_has_coverage_without_an_interval(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11).iloc[:3]
-    found = coverage.coverage_table(stage, sets, [test], T)
+def test_a_single_image_has_coverage_without_an_interval(stage, sets, test):
+    found = coverage.coverage_table(stage, sets, [test.iloc[:3]], T)
     coverage.store_coverage(stage, found, sets, split="test", n=3, prefix="one")
     assert stage.numbers["one.coverage"].low is None
     assert stage.numbers["one.coverage_shortfall"].low is None
 
 
-def test_coverage_by_class_counts_every_pair(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_coverage_by_class_counts_every_pair(stage, sets, test):
     found = coverage.class_coverage(stage, sets, test, T, prefix="fine")
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)
     assert set(found["class"]) == {"entailment", "contradiction"}
@@ -173,9 +169,8 @@ def one_group_of(table, k):
 
 @pytest.mark.parametrize("side", ["test", "sets", "no sets"])
 @pytest.mark.parametrize("k", [0, 1])
-def test_a_class_of_one_group_hides_no_other_that_is_missed(stage, sets, k, side):
+def test_a_class_of_one_group_hides_no_other_that_is_missed(stage, sets, test, k, side):
     """NaN made the largest shortfall depend on the order of classes, and took every draw from the others."""
-    test = stage.predictions("test", trial="text1", seed=11)
     test = test.assign(logit_1=test["logit_1"] + (9 if k else -9))
     alone = test[test["y_true"] != k].reset_index(drop=True)
     coverage.class_coverage(stage, sets, alone, T, prefix="alone")
@@ -194,8 +189,7 @@ def test_a_class_of_one_group_hides_no_other_that_is_missed(stage, sets, k, side
         assert number.value == other.value
 
 
-def test_without_a_class_that_can_be_judged_no_largest_shortfall_is_stored(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_without_a_class_that_can_be_judged_no_largest_shortfall_is_stored(stage, sets, test):
     found = coverage.class_coverage(stage, sets, one_group_of(one_group_of(test, 0), 1), T, prefix="few")
     assert found["shortfall"].isna()[found["kind"] == coverage.KINDS[1]].all()
     assert "few.class_shortfall" not in stage.numbers
@@ -209,8 +203,7 @@ def test_short_sets_stand_apart_where_they_charge_for_a_class(stage):
         assert (coverage.RAPS in kinds) == is_apart
 
 
-def test_empty_sets_are_counted_and_cover_nothing(stage, sets):
-    test = stage.predictions("test", trial="text1", seed=11)
+def test_empty_sets_are_counted_and_cover_nothing(stage, sets, test):
     loose = coverage.Sets(sets.fits, 0.2, sets.scores)
     found = coverage.size_coverage(stage, loose, test, T)
     assert found.groupby("kind")["n"].sum().to_dict() == dict.fromkeys(ALL_KINDS, 701)

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage, with_people
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_people
 from verdict.base.numbers import EXACT, SETTING
-from verdict.decide.deferral import ONE_MODEL, Calibrated, gather, people_of
+from verdict.decide.deferral import ONE_MODEL, gather, people_of
 from verdict.decide.policy import realised
 from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
 from verdict.pages import decisions
-
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
 
 @pytest.fixture

@@ -81,13 +81,8 @@ def test_seeds_are_counted_pair_by_pair(tmp_path):
     right = np.where(base["y_true"] == 1, 3.0, -3.0)
     part = np.arange(400)
     logit = {share: np.where(part < share * 400, right, -right) for share in (0.5, 0.7, 0.95)}
-    tables = {
-        ("text1", 11): logit[0.95],
-        ("text1", 23): logit[0.5],
-        ("frozen", 11): logit[0.7],
-        ("frozen", 23): logit[0.7],
-    }
-    stage = stage_of(tmp_path, {key: base.assign(logit_1=value) for key, value in tables.items()})
+    shares = {("text1", 11): 0.95, ("text1", 23): 0.5, ("frozen", 11): 0.7, ("frozen", 23): 0.7}
+    stage = stage_of(tmp_path, {key: base.assign(logit_1=logit[share]) for key, share in shares.items()})
     found = reversals_of(stage).iloc[0]
     assert (found["better"], found["reversed"]) == ("text1", 0.5)
 

@@ -336,8 +336,7 @@ def another_network(network, plan):
 @case(8, ours=our_extractor, raw_text_to_the_head=head_of_raw_text, rebuilt_without_weights=another_network)
 def attention_is_the_answering_graphs(extractor, folder):
     """The logit beside the attention is the network's own, and moves when the image does."""
-    network, plan = tiny.tiny_network(), FreezePlan(0, 1)
-    tiny.scatter(network)
+    network, plan = tiny.scatter(tiny.tiny_network()), FreezePlan(0, 1)
     drawn, (vision, text) = extractor(network, plan), tiny.build_prefix(network, plan)
     inputs, rows = tiny.random_inputs(network, 5), np.arange(5)
     words = {name: inputs[name] for name in ("token_ids", "padding_mask")}

@@ -183,8 +183,7 @@ def inputs_of(network, plan, n=7):
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_wrapper_is_blind_and_the_model_is_not(plan):
-    network, plan = tiny.tiny_network(), FreezePlan(*plan)
-    tiny.scatter(network)
+    network, plan = tiny.scatter(tiny.tiny_network()), FreezePlan(*plan)
     inputs = inputs_of(network, plan)
     wrapper, suffix = defects_network.build_published_wrapper(network, plan), build_suffix(network, plan)
     others = [np.zeros_like(inputs["image_tokens"]), np.roll(inputs["image_tokens"], 1, axis=0)]
@@ -198,8 +197,7 @@ def test_the_wrapper_is_blind_and_the_model_is_not(plan):
 
 def test_the_wrapper_fuses_as_the_model_does_and_drops_it():
     """Its fused class token under the head is the model's answer; what it gives the head is another token."""
-    network, plan = tiny.tiny_network(), FreezePlan(1, 1)
-    tiny.scatter(network)
+    network, plan = tiny.scatter(tiny.tiny_network()), FreezePlan(1, 1)
     inputs = inputs_of(network, plan)
     found = defects_network.build_published_wrapper(network, plan).predict_on_batch(inputs)
     head = network.head

@@ -7,17 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from simulated_stage import STATISTICS, Measuring
 from verdict.base import paths
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import TrialParams
 from verdict.model.predict import prediction_table
 from verdict.pages import evaluation
 from verdict.stats.metrics import ece, ece_interval
-from verdict.stats.uncertainty import Resampler, clustered_mcnemar, wilson
+from verdict.stats.uncertainty import clustered_mcnemar, wilson
 from verdict.workflow.code_digest import code_cells
-from verdict.workflow.stage import Stage
 
-SETTINGS = SimpleNamespace(n_resamples=200, level=0.95, seed=3, ece_bins=15)
 FIT = {"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1, "epochs": 3, "patience": 3, "schedule": "cosine"}
 
 
@@ -29,11 +28,10 @@ def table_of(logit: list[float], labels: list[str], groups: list[str] | None = N
     return prediction_table(pairs, np.asarray(logit), stage="s", trial="t", seed=seed)
 
 
-class SimulatedStage:
+class SimulatedStage(Measuring):
     """What evaluation asks of a stage, over prediction tables by trial and seed; the cheapest unfreezes nothing."""
 
     given = ""
-    counts, estimates = Stage.counts, Stage.estimates
 
     def __init__(self, tables: dict[tuple[str, int], pd.DataFrame], n_trainable: dict[str, int], **options: dict):
         names = tuple(dict.fromkeys(name for name, _ in tables))
@@ -44,16 +42,10 @@ class SimulatedStage:
         settings = {name: FIT | places | depth[name] | options.get(name, {}) for name in names}
         trials = tuple(TrialParams(name=name, **settings[name]) for name in names)
         training = SimpleNamespace(seeds=tuple(sorted({seed for _, seed in tables})), trials=trials, margin=0.01)
-        self.params = SimpleNamespace(statistics=SETTINGS, training=training)
-
-    def resampler(self, groups) -> Resampler:
-        return Resampler(np.asarray(groups), SETTINGS.n_resamples, SETTINGS.level, SETTINGS.seed)
+        self.params = SimpleNamespace(statistics=STATISTICS, training=training)
 
     def predictions(self, *splits: str, trial: str, seed: int) -> pd.DataFrame:
         return self.tables[trial, seed]
-
-    def number(self, name: str, value: float, **fields) -> None:
-        self.numbers[name] = Number(float(value), **fields)
 
 
 def random_answers(right: float, seed: int, n: int = 307) -> pd.DataFrame:
@@ -290,7 +282,7 @@ def test_the_ece_of_a_table_is_that_of_the_page_on_calibration():
     expected = ece_interval(probs, table["y_true"], stage.resampler(table["group_id"]))
     assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
     assert found.low <= found.value <= found.high
-    stage.params.statistics = SimpleNamespace(**{**vars(SETTINGS), "ece_bins": 2})
+    stage.params.statistics = SimpleNamespace(**{**vars(STATISTICS), "ece_bins": 2})
     coarse = evaluation.estimate(table, prefix="x", stage=stage, names=("ece",))["x.ece"]
     assert coarse.value == pytest.approx(ece(probs, table["y_true"], n_bins=2))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simulated_stage import KEPT, make_stage
+from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.decide.deferral import Calibrated
 from verdict.pages.independent import (
     CONFIDENCE,
@@ -17,7 +17,6 @@ from verdict.pages.independent import (
 )
 from verdict.stats.uncertainty import Interval
 
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 SIZES = {"calib": 1499, "test": 1201, "independent": 1307}
 
 

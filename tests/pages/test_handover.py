@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.pages.test_decisions import CALIBRATED, studied
+from tests.pages.test_decisions import studied
 
 from page_text import told
-from simulated_stage import KEPT, make_stage
+from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.base.numbers import EXACT, POINTS
 from verdict.decide.deferral import gather, people_of
 from verdict.decide.people import VoteHuman

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage, with_people
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_people
 from verdict.base.labels import Split, class_names
 from verdict.base.numbers import POINTS
-from verdict.decide.deferral import Calibrated, costs_of, people_of, tuning_table
+from verdict.decide.deferral import costs_of, people_of, tuning_table
 from verdict.decide.policy import Policy
 from verdict.pages import independent
 from verdict.pages.calibration import transfer
 
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 SIZES = {"calib": 599, "test": 701, "independent": 307, "independent_hand": 53}
 
 

@@ -20,6 +20,7 @@ from verdict.model.kept import KeptModel, load_model
 from verdict.model.network import STATES, FreezePlan, apply_plan
 from verdict.model.predict import prediction_table
 from verdict.pages import interpretation
+from verdict.pages.interpretation import ATTENDED, CONTRAST, LEAST, RANDOM
 from verdict.workflow.stages import FEATURES, TRIAL_STAGE, weights_file
 
 HYPOTHESES = ["there is a red seven", "two blue ones", "a red seven above", "there is two"]
@@ -179,21 +180,16 @@ def test_deletion_masks_in_every_order_and_ends_at_the_same_picture(frozen, pair
     fill = interpretation.usual_picture(frozen, pairs["image_id"], np.random.default_rng(2))
     found = interpretation.delete_patches(stage, frozen, pairs, weights, fill, np.random.default_rng(3))
     assert found.counts == [1, 3, 6]
-    assert set(found.masked) == {
-        interpretation.ATTENDED,
-        interpretation.RANDOM,
-        interpretation.CONTRAST,
-        interpretation.LEAST,
-    }
+    assert set(found.masked) == {ATTENDED, RANDOM, CONTRAST, LEAST}
     assert found.logit == pytest.approx(interpretation.observe(frozen, pairs)["logit"], abs=1e-5)
     for masked in found.masked.values():
         assert masked.shape == (3, 13)
-        assert masked[2] == pytest.approx(found.masked[interpretation.ATTENDED][2], abs=1e-5)
-    assert not np.allclose(found.masked[interpretation.ATTENDED][0], found.masked[interpretation.LEAST][0], atol=1e-3)
+        assert masked[2] == pytest.approx(found.masked[ATTENDED][2], abs=1e-5)
+    assert not np.allclose(found.masked[ATTENDED][0], found.masked[LEAST][0], atol=1e-3)
     top = interpretation.mask_patches(
         frozen.pictures(pairs["image_id"]), interpretation.firsts(np.argsort(-weights, axis=1), 1), fill, GRID
     )
-    assert found.masked[interpretation.ATTENDED][0] == pytest.approx(answer_pictures(frozen, pairs, top), abs=1e-5)
+    assert found.masked[ATTENDED][0] == pytest.approx(answer_pictures(frozen, pairs, top), abs=1e-5)
 
 
 def test_examples_carry_what_was_attended(frozen, pairs):

@@ -1,17 +1,14 @@
 """Whether another world is noticed: strange pairs, foreign batches, and what the pages say of them."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage
-from verdict.decide.deferral import Calibrated, gather
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances
+from verdict.decide.deferral import gather
 from verdict.decide.policy import Forced
 from verdict.pages.notice import batch_table, false_alarms, pair_table, power_table, study_splits
-from verdict.workflow.stages import DISTANCES
 
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 SIZES = {"val": 601, "calib": 1499, "test": 1201, "independent": 307}
 
 
@@ -19,13 +16,8 @@ SIZES = {"val": 601, "calib": 1499, "test": 1201, "independent": 307}
 def stage(tmp_path, monkeypatch):
     monkeypatch.setattr("verdict.pages.notice.N_HALVES", 50)
     monkeypatch.setattr("verdict.pages.notice.N_BATCHES", 20)
-    made, rng = make_stage("09_independent_set", tmp_path, sizes=SIZES), np.random.default_rng(2)
-    parts = [
-        made.tables[split, 11][["pair_id", "split"]].assign(distance=rng.gamma(9, 1, n) + 9 * (split == "independent"))
-        for split, n in SIZES.items()
-    ]
-    made.asked = {DISTANCES: pd.concat(parts)}
-    return made
+    made = make_stage("09_independent_set", tmp_path, sizes=SIZES)
+    return with_distances(made, lambda drawn, split: drawn + 9 * (split == "independent"))
 
 
 def studied(stage):

@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simulated_stage import KEPT, make_stage, with_people
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_people
 from verdict.base.params import load_params
-from verdict.decide.deferral import Calibrated, gather, people_of
+from verdict.decide.deferral import gather, people_of
 from verdict.decide.policy import Decision, realised
 from verdict.pages import decisions, handover
-
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
 
 def studied(stage, *, error=None, costs=None):

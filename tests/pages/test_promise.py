@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import KEPT, make_stage
+from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.base.labels import Split
-from verdict.decide.deferral import Calibrated, decide_batch, gather, people_of
+from verdict.decide.deferral import decide_batch, gather, people_of
 from verdict.decide.guarantee import BETTING
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
@@ -23,8 +23,6 @@ from verdict.pages.decisions import (
     plan_table,
     run_study,
 )
-
-CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.75, 0.1)
 
 
 @pytest.fixture

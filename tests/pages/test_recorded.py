@@ -19,6 +19,8 @@ from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import DISTANCES, RECORDED
 
+LOGITS, Y_TRUE = logits_and_labels(1)  # of test
+
 
 class RecordedStage(Stage):
     """A stage over files of a test; classes are those of the files."""
@@ -32,75 +34,71 @@ def stage(tmp_path, monkeypatch):
     for seed, name in enumerate(("val", "test")):
         logits, y_true = logits_and_labels(seed)
         save(tmp_path / f"{name}.npz", logits=logits, labels=y_true)
-    save(tmp_path / "people.npz", counts=counts_for(logits_and_labels(1)[1]))
+    save(tmp_path / "people.npz", counts=counts_for(Y_TRUE))
     params = load_params("recorded")
     own = params_of(val="val.npz", test="test.npz", human_counts="people.npz")
     data = params.data.model_copy(update={"recorded": own})
     return RecordedStage(RECORDED, "recorded", None, None, tmp_path, params.model_copy(update={"data": data}))
 
 
-def test_splits_and_classes_are_counted(stage):
-    found = recorded.read(stage)
+@pytest.fixture
+def found(stage):
+    return recorded.read(stage)
+
+
+def test_splits_and_classes_are_counted(stage, found):
     splits = recorded.splits_table(stage, found).set_index("split")
-    logits, y_true = logits_and_labels(1)
-    assert splits.loc["test", "accuracy"] == (logits.argmax(axis=1) == y_true).mean()
+    assert splits.loc["test", "accuracy"] == (LOGITS.argmax(axis=1) == Y_TRUE).mean()
     assert splits["n"].to_dict() == {"calib": N, "test": N}
     assert splits.loc["test", "tune_the_policy"] == found.pairs["is_tuning"].sum() > 0
     assert "groups" not in splits, "the data name none"
     assert stage.numbers["data.test.accuracy"].value == splits.loc["test", "accuracy"]
     counts = recorded.class_table(stage, found).set_index("class")
     assert list(counts.index) == list(NAMES)
-    assert counts["test"].tolist() == np.bincount(y_true, minlength=3).tolist()
+    assert counts["test"].tolist() == np.bincount(Y_TRUE, minlength=3).tolist()
     assert recorded.overlap_table(stage, found)["shared_rows"].tolist() == [0, 0]
 
     assert all(number.kind for number in stage.numbers.values())
     assert all(not number.seeds for number in stage.numbers.values()), "saved logits have no seed"
 
 
-def test_mistakes_are_listed_by_couple(stage):
-    found = recorded.read(stage)
-    logits, y_true = logits_and_labels(1)
+def test_mistakes_are_listed_by_couple(stage, found):
     table = recorded.confused_couples(stage, found)
-    assert table["n"].sum() == (logits.argmax(axis=1) != y_true).sum()
+    assert table["n"].sum() == (LOGITS.argmax(axis=1) != Y_TRUE).sum()
     assert table["n"].is_monotonic_decreasing
     row = table.iloc[0]
     k, told = NAMES.index(row["true_class"]), NAMES.index(row["answer"])
-    assert row["n"] == ((y_true == k) & (logits.argmax(axis=1) == told)).sum()
-    assert row["share"] == row["n"] / (y_true == k).sum()
+    assert row["n"] == ((k == Y_TRUE) & (LOGITS.argmax(axis=1) == told)).sum()
+    assert row["share"] == row["n"] / (k == Y_TRUE).sum()
 
 
-def test_people_by_hand(stage):
-    found = recorded.read(stage)
+def test_people_by_hand(stage, found):
     table = recorded.people_table(stage, found).set_index("rows")
-    logits, y_true = logits_and_labels(1)
-    counts, wrong = counts_for(y_true), logits.argmax(axis=1) != y_true
-    share = counts[np.arange(N), y_true] / counts.sum(axis=1)
+    counts, wrong = counts_for(Y_TRUE), LOGITS.argmax(axis=1) != Y_TRUE
+    share = counts[np.arange(N), Y_TRUE] / counts.sum(axis=1)
     assert table.loc["all", "person"] == pytest.approx(share.mean())
     assert table.loc["the model is wrong", "person"] == pytest.approx(share[wrong].mean())
     assert table.loc["the model is wrong", "model"] == 0 and np.isnan(table.loc["the model is wrong", "model_low"])
     assert table.loc["the model is right", "n"] + table.loc["the model is wrong", "n"] == N
     assert table.loc["all", "difference"] == pytest.approx(share.mean() - (~wrong).mean())
-    assert stage.numbers["data.people.majority"].value == (counts.argmax(axis=1) == y_true).mean()
+    assert stage.numbers["data.people.majority"].value == (counts.argmax(axis=1) == Y_TRUE).mean()
     assert stage.numbers["data.people.n_votes"].value == counts.sum()
 
 
-def test_nobody_is_asked_where_no_answers_were_recorded(stage):
-    found = recorded.read(stage)
+def test_nobody_is_asked_where_no_answers_were_recorded(stage, found):
     silent = SimpleNamespace(pairs=found.pairs.drop(columns=[f"votes_{name}" for name in NAMES]), predictions=None)
     assert recorded.people_table(stage, silent).empty and recorded.whole_table(stage, silent).empty
     assert not any(name.startswith(("data.people", "published")) for name in stage.numbers)
 
 
-def test_the_least_confident_are_asked_first_and_the_published_share_is_named(stage):
-    found = recorded.read(stage)
+def test_the_least_confident_are_asked_first_and_the_published_share_is_named(stage, found):
     table = recorded.whole_table(stage, found).set_index("share_asked")
-    logits, y_true = logits_and_labels(1)
-    right, counts = (logits.argmax(axis=1) == y_true).astype(float), counts_for(y_true)
-    person, majority = counts[np.arange(N), y_true] / counts.sum(axis=1), counts.argmax(axis=1) == y_true
+    right, counts = (LOGITS.argmax(axis=1) == Y_TRUE).astype(float), counts_for(Y_TRUE)
+    person, majority = counts[np.arange(N), Y_TRUE] / counts.sum(axis=1), counts.argmax(axis=1) == Y_TRUE
     assert table.loc[0.0, "one_person"] == table.loc[0.0, "majority"] == right.mean()
     assert table.loc[1.0, "one_person"] == pytest.approx(person.mean())
     assert table.loc[1.0, "majority"] == majority.mean()
-    asked = softmax(logits).max(axis=1).argsort()[: round(N / 5)]
+    asked = softmax(LOGITS).max(axis=1).argsort()[: round(N / 5)]
     right[asked] = person[asked]
     assert table.loc[0.2, "one_person"] == pytest.approx(right.mean())
     assert table.loc[0.2, "one_person_low"] < right.mean() < table.loc[0.2, "one_person_high"]
@@ -120,8 +118,7 @@ def test_where_no_study_is_named_a_tenth_is_asked_and_nothing_is_published(stage
     assert alone.numbers["data.people.share_asked"].value == 0.1 and "published.whole" not in alone.numbers
 
 
-def test_distances_need_features_and_leave_out_a_rows_own_group(stage):
-    found = recorded.read(stage)
+def test_distances_need_features_and_leave_out_a_rows_own_group(stage, found):
     assert recorded.distances(found) == {}
     features = np.random.default_rng(5).normal(size=(len(found.pairs), 3))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -142,9 +139,8 @@ def with_votes_on_calib(found, right):
     return RecordedSet(pairs, found.predictions, found.files)
 
 
-def test_peoples_accuracy_on_test_is_that_of_test(stage):
+def test_peoples_accuracy_on_test_is_that_of_test(stage, found):
     """What people answered about calib, however poor, changes nothing that is said of test."""
-    found = recorded.read(stage)
     table = recorded.people_table(stage, found)
     assert table["n"].iloc[0] == N
     again = RecordedStage(RECORDED, "recorded", None, None, stage.folder, stage.all_params)
@@ -153,13 +149,11 @@ def test_peoples_accuracy_on_test_is_that_of_test(stage):
     assert dict(again.numbers) == {name: n for name, n in stage.numbers.items() if name.startswith("data.people")}
 
 
-def test_people_who_are_always_or_never_right_have_an_interval_of_shares(stage):
+def test_people_who_are_always_or_never_right_have_an_interval_of_shares(stage, found):
     """All differences equal and negative, all zero, all one: each within what it can be, none a crash."""
-    found = recorded.read(stage)
-    _, y_true = logits_and_labels(1)
     pairs, is_test = found.pairs.copy(), (found.pairs["split"] == "test").to_numpy()
     for k, name in enumerate(NAMES):
-        pairs.loc[is_test, f"votes_{name}"] = np.where(y_true == k, 0.0, 5.0)
+        pairs.loc[is_test, f"votes_{name}"] = np.where(k == Y_TRUE, 0.0, 5.0)
     never = RecordedSet(pairs, found.predictions, found.files)
     table = recorded.people_table(stage, never).set_index("rows")
     row = table.loc["the model is right"]
@@ -170,9 +164,8 @@ def test_people_who_are_always_or_never_right_have_an_interval_of_shares(stage):
     assert row["difference"] == 0 and row["difference_low"] == -row["difference_high"] < 0
 
 
-def test_rows_that_any_two_splits_share_are_counted(stage, tmp_path):
+def test_rows_that_any_two_splits_share_are_counted(stage, found, tmp_path):
     """A row of test that is also in the independent set, and one of calib in test."""
-    found = recorded.read(stage)
     columns = [name for name in found.predictions if name.startswith("logit_")]
     predictions = found.predictions.copy()
     first = {split: predictions.index[predictions["split"] == split] for split in ("calib", "test")}
@@ -191,8 +184,7 @@ def test_rows_that_any_two_splits_share_are_counted(stage, tmp_path):
     assert stage.claim("alone", "No row occurs again", "data.n_shared_rows", "<=", 0).holds is False
 
 
-def test_rows_of_few_values_share_nothing_that_tells_and_are_worth_what_val_says(stage):
-    found = recorded.read(stage)
+def test_rows_of_few_values_share_nothing_that_tells_and_are_worth_what_val_says(stage, found):
     columns = [name for name in found.predictions if name.startswith("logit_")]
     logits, answer = found.predictions[columns].to_numpy(), logits_of(found.predictions).argmax(axis=1)
     bare = found.predictions.assign(**dict(zip(columns, (np.eye(len(columns))[answer] * 1.5).T, strict=True)))
@@ -208,9 +200,8 @@ def test_rows_of_few_values_share_nothing_that_tells_and_are_worth_what_val_says
     assert (table["right_low"] < table["right"]).all()
 
 
-def test_groups_are_counted_where_the_data_name_them(stage):
+def test_groups_are_counted_where_the_data_name_them(stage, found):
     named = stage.params.data.recorded.model_copy(update={"group": "site"})
-    found = recorded.read(stage)
     data = stage.params.data.model_copy(update={"recorded": named})
     stage._params = stage.all_params.model_copy(update={"data": data})
     predictions = found.predictions.assign(group_id=np.arange(len(found.predictions)) // 3)

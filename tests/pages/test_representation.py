@@ -25,15 +25,11 @@ def splits(shift, *, random_labels=False):
     return tuple(parts)
 
 
-def test_a_probe_finds_what_is_there():
+@pytest.mark.parametrize(("random_labels", "right", "within"), [(False, 0.933, 0.025), (True, 0.5, 0.05)])
+def test_a_probe_finds_what_is_there_and_is_at_chance_on_random_labels(random_labels, right, within):
     """Two normal classes at distance 3: the best rule is right with probability Phi(1.5) = 0.933."""
-    train, tune, test = splits(3.0)
-    assert np.mean(probe_answers(train, tune, test) == test.y) == pytest.approx(0.933, abs=0.025)
-
-
-def test_a_probe_of_random_labels_is_at_chance():
-    train, tune, test = splits(3.0, random_labels=True)
-    assert np.mean(probe_answers(train, tune, test) == test.y) == pytest.approx(0.5, abs=0.05)
+    train, tune, test = splits(3.0, random_labels=random_labels)
+    assert np.mean(probe_answers(train, tune, test) == test.y) == pytest.approx(right, abs=within)
 
 
 def test_a_probe_does_not_see_the_scale_or_the_test_labels():

@@ -45,6 +45,7 @@ def rows():
 
 
 PROB_METRICS = (nll, brier, ece)
+RANKINGS = (lambda score, truth, *weights: Ranked(score, truth).aurc(*weights), auroc)
 
 
 def test_hand_values_of_three_pairs():
@@ -106,25 +107,17 @@ def test_permuting_rows_and_renaming_classes_change_nothing(metric, rows):
     assert metric(renamed[order], names[y_true[order]]) == pytest.approx(metric(probs, y_true), rel=1e-12)
 
 
-@pytest.mark.parametrize("metric", PROB_METRICS)
+@pytest.mark.parametrize("metric", [*PROB_METRICS, *RANKINGS])
 def test_a_weight_is_a_number_of_repeats(metric, rows):
-    probs, y_true = softmax(rows[0]), rows[1]
-    weights = np.random.default_rng(2).integers(0, 4, (3, len(y_true)))
-    together = metric(probs, y_true, weights)
+    given = softmax(rows[0]), rows[1]
+    if metric in RANKINGS:
+        given = given[0].max(axis=1).round(1), given[0].argmax(axis=1) != given[1]
+    weights = np.random.default_rng(2).integers(0, 4, (3, len(rows[1])))
+    together = metric(*given, weights)
     assert together.shape == (3,)
     for value, row in zip(together, weights, strict=True):
-        index = np.repeat(np.arange(len(y_true)), row)
-        assert value == pytest.approx(metric(probs[index], y_true[index]), rel=1e-9)
-
-
-@pytest.mark.parametrize("metric", [lambda score, truth, *weights: Ranked(score, truth).aurc(*weights), auroc])
-def test_a_weight_is_a_number_of_repeats_in_rankings(metric, rows):
-    probs, y_true = softmax(rows[0]), rows[1]
-    confidence, wrong = probs.max(axis=1).round(1), probs.argmax(axis=1) != y_true
-    weights = np.random.default_rng(3).integers(0, 4, (3, len(y_true)))
-    for value, row in zip(metric(confidence, wrong, weights), weights, strict=True):
-        index = np.repeat(np.arange(len(y_true)), row)
-        assert value == pytest.approx(metric(confidence[index], wrong[index]), rel=1e-9)
+        index = np.repeat(np.arange(len(row)), row)
+        assert value == pytest.approx(metric(*(part[index] for part in given)), rel=1e-9)
 
 
 def test_aurc_is_the_mean_of_the_risks():
