@@ -152,13 +152,13 @@ def told(shares, trials=CHAIN, kept=None):
 def test_unfreezing_and_longer_training_are_told_apart():
     stage, table = told({"frozen": 0.5, "frozen_longer": 0.7, "deep": 0.8})
     parts = table.set_index("change")["macro_f1"]
-    assert parts["unfreezing"] + parts["longer training alone"] == pytest.approx(parts["both"])
-    assert parts["longer training alone"] > parts["unfreezing"] > 0
+    assert parts["unfreezing"] + parts["longer training"] == pytest.approx(parts["both"])
+    assert parts["longer training"] > parts["unfreezing"] > 0
     numbers = [stage.numbers[f"val.{name}"] for name in ("gain_over_frozen", "gain_of_longer_training", "gain_in_all")]
     assert [number.value for number in numbers] == parts.tolist()
     assert table.set_index("change")["training"].to_dict() == {
         "unfreezing": "alike: 2 + 3 epochs",
-        "longer training alone": "differs: 2 + 3 epochs against 2",
+        "longer training": "differs: 2 + 3 epochs against 2",
         "both": "differs: 2 + 3 epochs against 2",
     }
 

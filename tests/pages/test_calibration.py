@@ -75,7 +75,7 @@ def test_a_temperature_that_cannot_be_trusted_is_said_in_bold(stage):
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
     assert study.fitted.at_bound and stage.numbers["calibration.temperature_at_bound"].value == 2
     said = told("07_calibration", "Fitted on {{ calibration.n_fit }}", stage.numbers)
-    assert "**Warning: T = " in said and "not sure enough" not in said
+    assert "**Warning: T = " in said and "surer probabilities" not in said
 
 
 def test_resamples_at_the_bound_of_the_search_are_told(stage):

@@ -249,7 +249,8 @@ def test_what_was_seen_is_known_by_heart(stage, leaking, table):
     assert found.loc[PAIR, "defect"] > 0.65
     assert found.loc[PAIR, "defect"] > found.loc["all", "defect"] + 0.1
     assert found.loc[PAIR, "difference"] == pytest.approx(found.loc[PAIR, "defect"] - found.loc[PAIR, "ours"])
-    assert stage.numbers["defect.leak_pair.difference"].value == found.loc[PAIR, "difference"]
+    for what, name in ((PAIR, "leak_pair"), (IMAGE, "leak_image")):
+        assert stage.numbers[f"defect.{name}.difference"].value == found.loc[what, "difference"]
     assert (
         stage.numbers["defect.leak.difference"].value
         == defects_network.fit_effect(stage, leaking, table, "leaked").difference.value

@@ -110,7 +110,7 @@ def gains(stage: Stage, kept: Selection, split: str, *, prefix: str | None = Non
     start = least.name if least else ""
     compared = {
         "gain_over_frozen": ("unfreezing", kept.unfrozen, kept.frozen),
-        "gain_of_longer_training": ("longer training alone", kept.frozen, start),
+        "gain_of_longer_training": ("longer training", kept.frozen, start),
         "gain_in_all": ("both", kept.unfrozen, start),
     }
     rows, seeds = [], tuple(stage.params.training.seeds)

@@ -202,12 +202,13 @@ def _fit_and_answer(stage: Stage, model: KeptModel, features: Features, tables: 
     return model.logits(tables[2], features)
 
 
-NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair"}
+NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair", leaks.IMAGE: "defect.leak_image"}
 
 
 def leak_effects(stage: Stage, found: Fits, table: pd.DataFrame) -> pd.DataFrame:
     """D03: macro-F1 of the clean and the leaking fit by what the leaking one has seen of the test pairs: numbers
-    `defect.leak.…` over all pairs and `defect.leak_pair.…` over those that were seen with their label.
+    `defect.leak.…` over all pairs, `defect.leak_pair.…` over those that were seen with their label, and
+    `defect.leak_image.…` over those whose image alone was.
     """
     rows, seen, effects = rows_of(table, found.judged), leaks.exposure(found.leaked, found.judged), []
     for what in ("all", leaks.PAIR, leaks.IMAGE, leaks.NOT):
