@@ -261,9 +261,10 @@ def test_read_once_each_view_is_answered_as_alone(monkeypatch, part, plan):
         # Words have been read.
         monkeypatch.setattr("verdict.model.direct._text_block", None)
     for view, logit in zip(views, expected, strict=True):
-        for chosen, rest, known in read:
-            some = Rows(pairs.image[chosen], pairs.text[chosen], pairs.y_true[chosen])
+        for chosen, rest, known, some in read:
             assert np.array_equal(predict_logits(rest, replace(known, image_tokens=view), some), logit[chosen])
+            if hasattr(suffix, "after_reading"):
+                assert len(known.hidden) == len(known.text_rows) == len(set(pairs.text[chosen]))
 
 
 def test_a_blank_image_is_zero_and_leaves_the_rest():

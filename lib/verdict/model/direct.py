@@ -11,15 +11,19 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from verdict.model.features import Features
 from verdict.model.network import FreezePlan, Network
+
+if TYPE_CHECKING:
+    from verdict.model.fit import Rows
 
 Drop = Callable[[Tensor, float], Tensor]
 # Values of the pool that masks are cut from.
@@ -84,15 +88,20 @@ class DirectSuffix:
             hidden = _text_block(block, hidden, mask, drop, n_asked=1 if block is self.text[-1] else n_words)
         return hidden[:, 0]
 
-    def after_reading(self, features: Features, texts: np.ndarray) -> tuple[DirectSuffix, Features]:
-        """The rest of the suffix, and features in which these hypotheses (rows) have passed the trained text blocks."""
-        hidden, rest = np.zeros((len(features.hidden), 1, features.hidden.shape[2]), np.float32), copy.copy(self)
+    def after_reading(self, features: Features, rows: Rows) -> tuple[DirectSuffix, Features, Rows]:
+        """The rest of the suffix, features of these rows' hypotheses alone, after the trained text blocks, and the rows
+        in them.
+        """
+        texts, places = np.unique(rows.text, return_inverse=True)
+        read, rest = [], copy.copy(self)
         with torch.inference_mode():
             for part in np.array_split(texts, -(-len(texts) // N_READ)):
                 given = torch.as_tensor(features.hidden[part]).to(self.device).float()
-                hidden[part, 0] = self._read(given, features.padding_mask[part], _kept).cpu().numpy()
+                read.append(self._read(given, features.padding_mask[part], _kept)[:, None].cpu().numpy())
         rest.text = []
-        return rest, replace(features, hidden=hidden)
+        known = {"text_rows": pd.Series(np.arange(len(texts)), index=features.text_rows.index[texts])}
+        known |= {"hidden": np.concatenate(read), "padding_mask": features.padding_mask[texts]}
+        return rest, replace(features, **known), replace(rows, text=places)
 
     def predict_on_batch(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Logits as an array, in inference mode."""

@@ -135,18 +135,21 @@ def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool =
     """
     by = rows.text
     if getattr(suffix, "vision", None):
-        suffix, features = suffix.after_reading(features, np.unique(rows.text))
+        suffix, features, rows = suffix.after_reading(features, rows)
         by = rows.image
     return predict_all(suffix, features, rows, by=by, blank=blank)[:, 0].astype(np.float64)
 
 
-def read_once(suffix: Any, features: Features, rows: Rows) -> list[tuple[np.ndarray, Any, Features]]:
-    """Parts of the rows, (n_part,), with a suffix and features that have read them: `predict_logits` stays the same."""
+def read_once(suffix: Any, features: Features, rows: Rows) -> list[tuple[np.ndarray, Any, Features, Rows]]:
+    """Parts of the rows, (n_part,), with a suffix and features that have read them, and the rows there: what
+    `predict_logits` gives for them stays the same.
+    """
     whole, order = np.arange(len(rows)), np.argsort(rows.text, kind="stable")
     if not hasattr(suffix, "after_reading"):
-        return [(whole, suffix, features)]
+        return [(whole, suffix, features, rows)]
     parts = [whole] if suffix.vision else np.split(order, range(PREDICT_BATCH, len(order), PREDICT_BATCH))
-    return [(part, *suffix.after_reading(features, np.unique(rows.text[part]))) for part in parts]
+    some = [Rows(rows.image[part], rows.text[part], rows.y_true[part]) for part in parts]
+    return [(part, *suffix.after_reading(features, asked)) for part, asked in zip(parts, some, strict=True)]
 
 
 def score(logit: np.ndarray, y_true: np.ndarray) -> dict[str, float]:

@@ -101,9 +101,8 @@ class KeptModel:
         for view in views:
             seen = self.seen(image_ids, [self.encoders.pixels(view)], features)
             read = read or read_once(self.suffix, seen, _unlabelled(seen, pairs))
-            for part, suffix, known in read:
-                shown = replace(seen, hidden=known.hidden)
-                logit[part] = predict_logits(suffix, shown, _unlabelled(shown, pairs.iloc[part]))
+            for part, suffix, known, rows in read:
+                logit[part] = predict_logits(suffix, replace(known, image_tokens=seen.image_tokens), rows)
             yield logit.copy()
 
     def outputs(self, model: keras.Model, pairs: pd.DataFrame) -> dict[str, np.ndarray]:
