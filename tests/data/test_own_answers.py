@@ -8,7 +8,7 @@ import pytest
 from scipy import special, stats
 
 from verdict.base.labels import class_names
-from verdict.data.own.answers import FORMS, LEAST_WORTH, find_form, said, word_ids, worth_of
+from verdict.data.own.answers import FORMS, LEAST_WORTH, find_form, look_like_probs, said, word_ids, worth_of
 from verdict.stats.metrics import bin_index, ece_interval
 from verdict.stats.scores import log_softmax, softmax
 from verdict.stats.uncertainty import Resampler
@@ -229,3 +229,13 @@ def test_a_million_rows_a_minute():
     started = time.process_time()
     read({"top_logprobs": text})
     assert time.process_time() - started < 60 * n / 1e6
+
+
+@pytest.mark.parametrize(("n_classes", "decimals"), [(2, 2), (3, 4), (10, 2), (10, 6), (100, 3)])
+def test_rounded_probabilities_look_like_probabilities_and_logits_do_not(n_classes, decimals):
+    rng = np.random.default_rng(n_classes)
+    probs = rng.dirichlet(np.ones(n_classes), 200).round(decimals)
+    assert look_like_probs(probs)
+    assert not look_like_probs(np.eye(n_classes)), "votes or logits, who knows"
+    assert not look_like_probs(np.vstack([probs, rng.normal(0, 2, n_classes)]))
+    assert not look_like_probs(rng.uniform(0, 1, (8, n_classes)))

@@ -180,6 +180,14 @@ def test_a_few_logits_that_sum_to_1_by_chance_are_decided_as_logits(report, tmp_
     assert len(slow.read_bytes().splitlines()) == 2
 
 
+def test_after_certain_cases_alone_probabilities_are_still_refused(report, tmp_path):
+    log, stored = report
+    rows = [row | {"logits": logits} for row, logits in zip(given(log), ([1.0, 0.0], [0.31, 0.69]), strict=False)]
+    one_by_one = ([(k, json.dumps(row).encode())] for k, row in enumerate(rows, start=1))
+    with pytest.raises(ValueError, match=r"in, line 2: .*call them prob_<class>"):
+        decide_stream(stored, one_by_one, "in", tmp_path / "out.jsonl")
+
+
 def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
     log, stored = report
     if stored.distances is None:

@@ -208,10 +208,15 @@ def _refuse(form: Form, bad: np.ndarray, place: Place, cause: str) -> None:
     refuse_rows(bad, place, cause, [name for name in form.columns if name])
 
 
+def may_be_probs(values: np.ndarray) -> bool:
+    """Whether all rows of logits (n, K) lie within [0, 1] and sum to 1, but for two decimals that were kept of each."""
+    rounding = min(0.005 * values.shape[1], 0.05)
+    return bool(((values >= 0) & (values <= 1)).all() and (np.abs(values.sum(axis=1) - 1) <= rounding).all())
+
+
 def look_like_probs(values: np.ndarray) -> bool:
-    """Whether all rows of logits (n, K) lie within [0, 1] and sum to 1 within 1e-6, and not all values are 0 or 1."""
-    is_unit = ((values >= 0) & (values <= 1)).all() and (np.abs(values.sum(axis=1) - 1) <= 1e-6).all()
-    return bool(is_unit and (values % 1 > 0).any())
+    """Whether logits (n, K) `may_be_probs`, and not all of them are 0 or 1."""
+    return may_be_probs(values) and bool((values % 1 > 0).any())
 
 
 def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:

@@ -164,7 +164,7 @@ def logits_of_cases(rows: Rows, stored: Stored, *, is_first: bool = False) -> tu
     """Logits (k, K) of the rows up to the first with an answer that cannot be read, and the error of that one.
 
     Answers may have any form that `answers` reads. Logits that all look like probabilities are refused together, where
-    there are at least 8 or, `is_first`, nothing came before them.
+    there are at least 8 or, `is_first`, none that came before them was shown to be logits.
     """
     logits, fault = _readable(rows, stored)
     is_judged = not stored.how.allow_small and (len(logits) >= _ENOUGH or (is_first and len(logits) > 0))

@@ -82,7 +82,8 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     logits = logits_of(calib)
     rows = one_of_each(calib["group_id"], calib["pair_id"])
     known = {name: column[rows] for name, column in stream_signals(softmax(logits / head.temperature), foreign).items()}
-    how = stage.all_params.data.answers
+    data = stage.all_params.data
+    how = data.answers.model_copy(update={"allow_small": data.answers.allow_small or data.recorded.allow_small})
     names = (*how.models[:1], *filter(None, (how.model.hub,)), kept.trial, head.model_hash)
     # Bare answers have no more distinct rows of logits than there are classes.
     distinct = np.unique(logits, axis=0)

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from verdict.base.artifacts import told_when_full, try_lock
+from verdict.data.own.answers import may_be_probs
 from verdict.decide.foreign import StreamTest, stream_signals
 from verdict.decide.log.cases import MAX_LINE, OBJECT, Lines, Rows, case_id, logits_of_cases, numbered_lines, read_cases
 from verdict.decide.log.items import DecidedBatch, iter_items
@@ -54,6 +55,8 @@ def decide_stream(
             raise ValueError(f"{out} is being written by another run")
         test, n_passed = StreamTest(stored.known), 0
         n_done, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
+        # Until a case has shown that its numbers are logits, each is looked at: they might be probabilities.
+        is_open = n_done == 0
         for lines in chain([first], chunks):
             n_old = min(n_done - n_passed, len(lines))
             n_passed += n_old
@@ -64,7 +67,8 @@ def decide_stream(
                 continue
             rows, fault = read_cases(answered(lines), stored, name)
             if rows:
-                logits, unread = logits_of_cases(rows, stored, is_first=lines is first)
+                logits, unread = logits_of_cases(rows, stored, is_first=is_open)
+                is_open = is_open and may_be_probs(logits)
                 rows, logits, fault = rows[n_old : len(logits)], logits[n_old:], unread or fault
             if rows:
                 counts.update(_append(file, _decided(stored, rows, logits, test)))
