@@ -36,7 +36,9 @@ def test_a_public_corpus_is_opened_with_names_that_prompts_say(tmp_path, monkeyp
         page = probe_study.Page(found)
         answers, read = page.zero_shot(), page.published()
         assert found.classes().shape == (100, 64) and list(answers["n"]) == [60] * 3
-        assert found.pictures.class_names == tuple(mini.CIFAR100) and "CIFAR-100" in found.pictures.attribution
+        assert found.pictures.class_names == tuple(mini.CIFAR100)
+        said = found.stage.upstream_folder("clip_embeddings") / "attribution.txt"
+        assert "CIFAR-100" in said.read_text(encoding="utf-8")
         assert page.study.stage.numbers["zero_shot.n_names_cleaned"].value == 9
         assert page.study.stage.numbers["zero_shot.chance"].value == pytest.approx(1 / 100)
         assert read.loc[read["cifar100"] == 61.71, "here"].item().value == answers["value"][0]

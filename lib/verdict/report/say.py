@@ -95,10 +95,10 @@ def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | 
     _require_words(caption, alt)
     try:
         extent = _lay_out(figure)
-        small = _as_pixels(figure, extent, dpi=SMALL_DPI)["image/png"]
+        small = _as_pixels(figure, dpi=SMALL_DPI)["image/png"]
         svg = _as_svg(figure, extent)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
-        media = {"image/svg+xml": svg} if is_light else _as_pixels(figure, extent)
+        media = {"image/svg+xml": svg} if is_light else _as_pixels(figure)
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data))
@@ -130,8 +130,7 @@ def show_gallery(
     if not len(images):
         say(f"*{caption}* There are none.", Numbers())
         return
-    figure = draw_gallery(images, titles, columns=columns)
-    media = _as_pixels(figure, _lay_out(figure))
+    media = _as_pixels(draw_gallery(images, titles, columns=columns))
     apart = {"titles": list(titles), "tiles": [_tile(image) for image in images]} if file and len(images) <= FEW else {}
     _show_drawing("gallery", media, caption=caption, alt=alt, csv=None, file=file, **apart)
 
@@ -288,13 +287,13 @@ def _any_glyph() -> Iterator[None]:
         yield
 
 
-def _as_pixels(figure: Figure, extent: Bbox, dpi: int = PNG_DPI) -> dict[str, Any]:
+def _as_pixels(figure: Figure, dpi: int = PNG_DPI) -> dict[str, Any]:
     """A PNG, or a JPEG where that would be heavy and is no thumbnail, and its size."""
     import matplotlib.pyplot as plt
     import PIL.Image
 
     buffer = io.BytesIO()
-    options = {"bbox_inches": extent.padded(0.08), "facecolor": "white"}
+    options = {"bbox_inches": "tight", "pad_inches": 0.08, "facecolor": "white"}
     with _any_glyph():
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **options)
     plt.close(figure)

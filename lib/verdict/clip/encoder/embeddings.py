@@ -19,7 +19,15 @@ import numpy as np
 import pandas as pd
 
 from verdict.base import paths
-from verdict.base.artifacts import content_hash, package_versions, read_json, sha256_bytes, write_json, write_npy
+from verdict.base.artifacts import (
+    content_hash,
+    package_versions,
+    read_json,
+    sha256_bytes,
+    write_json,
+    write_npy,
+    write_text,
+)
 from verdict.base.numbers import SETTING, Number
 from verdict.base.params import ClipParams
 from verdict.clip import SHIPPED, TRAINED
@@ -178,7 +186,9 @@ def embed(stage: Stage) -> None:
         write_npy(stage.path("masks.npy"), pictures.masks)
     facts = {name: getattr(encoder, name) for name in ("name", "revision", "identity", "logit_scale", "grid")}
     facts |= {"n_params": encoder.model.num_parameters(), "preset": preset} | ({"name": TRAINED} if is_own else {})
-    words = {"class_names": pictures.class_names, "templates": pictures.templates, "attribution": pictures.attribution}
+    words = {"class_names": pictures.class_names, "templates": pictures.templates}
+    if pictures.attribution:
+        write_text(stage.path("attribution.txt"), pictures.attribution)
     stage.numbers["clip.encoder"] = encoder_number(facts, params.source)
     write_json(stage.path("encoder.json"), facts | words)
     for split in SPLITS:
@@ -197,5 +207,5 @@ def open_embeddings(stage: Stage) -> EmbeddedPictures:
     masks = np.load(home / "masks.npy", mmap_mode="r") if (home / "masks.npy").is_file() else None
     words = (tuple(facts.pop("class_names")), tuple(facts.pop("templates")))
     table = pd.read_parquet(home / "pictures.parquet")
-    pictures = Pictures(arrays["images"], table, *words, masks, facts.pop("attribution"))
+    pictures = Pictures(arrays["images"], table, *words, masks)
     return EmbeddedPictures(pictures, arrays["embeddings"], facts, stage)

@@ -141,4 +141,4 @@ def of_folder(params: ClipFolderParams, *, n: Mapping[str, int], seed: int, is_t
     refuse_damaged(own.home, find_damaged({str(path): path for path in files}))
     images = np.stack([corpora.square(read_image(path), params.image_px or px) for path in files])
     kept = table.iloc[keep].reset_index(drop=True)
-    return Pictures(images, kept, own.class_names, own.templates, attribution=str(own.home.name))
+    return Pictures(images, kept, own.class_names, own.templates)
