@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Split
+from verdict.base.labels import Split, in_words
 from verdict.base.numbers import EXACT, POINTS, SETTING, Number
 from verdict.base.params import GuaranteeParams
 from verdict.decide import deferral, outcomes
@@ -193,7 +193,7 @@ def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
         for reason in Forced:
             chosen = evidence.forced == reason
             wrong = draws.of(chosen).mean(evidence.is_wrong[chosen], span=SHARE)
-            row = {"split": split, "gate": _words(reason.text or "passes the gate"), "n": int(chosen.sum())}
+            row = {"split": split, "gate": in_words(reason.text or "passes the gate"), "n": int(chosen.sum())}
             rows.append(row | bounded({"share": draws.mean(chosen, span=SHARE), "model_error": wrong}))
     return pd.DataFrame(rows)
 
@@ -223,7 +223,7 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     """
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
-    scores |= {f"composite without {_words(name)}": score for name, score in removed.items()}
+    scores |= {f"composite without {in_words(name)}": score for name, score in removed.items()}
     stored = {score: name for name, score in _SCORES.items()} | {"composite": "composite"}
     rows, own, shared = [], None, {"n": len(evidence), "split": evidence.split}
     for name, score in scores.items():
@@ -261,7 +261,7 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     shown = evidence.shown_signals
     means = draws.means(np.column_stack(list(shown.values())), [(0, 1)] * len(shown))
     rows = [
-        {"signal": _words(name), **with_bounds("mean", mean), "smallest": values.min(), "largest": values.max()}
+        {"signal": in_words(name), **with_bounds("mean", mean), "smallest": values.min(), "largest": values.max()}
         for (name, values), mean in zip(shown.items(), means, strict=True)
     ]
     return pd.DataFrame(rows)
@@ -269,12 +269,7 @@ def signal_table(evidence: Evidence, draws: Resampler) -> pd.DataFrame:
 
 def correlations(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation of every two signals, square, with names in words; NaN where one is constant."""
-    table = pd.DataFrame(evidence.shown_signals).corr(method="spearman")
-    return table.rename(index=_words, columns=_words)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+    return pd.DataFrame(evidence.shown_signals).corr(method="spearman").rename(index=in_words, columns=in_words)
 
 
 LEVELS = (0.01, 0.02, 0.05, 0.1)
