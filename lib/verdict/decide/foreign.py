@@ -58,8 +58,9 @@ def batch_p_value(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
     """P-value of "this batch comes from where the reference does", over all signals."""
 
     def gap(name: str) -> float:
-        values = np.concatenate(sides := (reference[name], batch[name]))
-        shares = [np.searchsorted(np.sort(side), values, side="right") / len(side) for side in sides]
+        # Sorted values are found many times faster among many.
+        values = np.concatenate(sides := (np.sort(reference[name]), np.sort(batch[name])))
+        shares = [np.searchsorted(side, values, side="right") / len(side) for side in sides]
         return float(np.abs(shares[0] - shares[1]).max())
 
     _check(reference, batch)
