@@ -78,7 +78,7 @@ def test_psnr_is_that_of_its_definition():
     assert psnr(clean, clean)[0] == np.inf
 
 
-def test_reading_at_other_places_is_linear_between_pixels():
+def test_reading_at_other_places_is_linear_between_pixels(monkeypatch):
     rows, columns = np.indices((3, 5), dtype=np.float32)
     ramp = (rows * 10 + columns)[None, :, :, None]
     assert np.allclose(bilinear(ramp, rows, columns), ramp)
@@ -86,8 +86,10 @@ def test_reading_at_other_places_is_linear_between_pixels():
     assert bilinear(ramp, rows + 99, columns)[0, 0, 1, 0] == 21
     many = ramp + 100 * np.arange(9, dtype=np.float32)[:, None, None, None]
     shift = np.linspace(0, 1, len(many), dtype=np.float32)[:, None, None]
-    seen = bilinear(many, rows + shift, columns)[:, 0, 0, 0]
-    assert seen == pytest.approx(many[:, 0, 0, 0] + 10 * shift[:, 0, 0]), "each image has its own places"
+    seen = bilinear(many, rows + shift, columns)
+    assert seen[:, 0, 0, 0] == pytest.approx(many[:, 0, 0, 0] + 10 * shift[:, 0, 0]), "each image has its own places"
+    monkeypatch.setattr("verdict.model.changes.READ_AT_A_TIME", 4)
+    assert np.array_equal(bilinear(many, rows + shift, columns), seen), "however many are read at a time"
 
 
 @pytest.mark.parametrize(("name", "is_far_worse"), [("near focus", True), ("far focus", False), ("camera light", True)])

@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 
 MAX_LEVEL = 255.0
+# Images, so that memory in double precision does not grow with their number.
+READ_AT_A_TIME = 64
 
 
 def brightness(images: np.ndarray, *, factor: float) -> np.ndarray:
@@ -42,9 +44,13 @@ def bilinear(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     # Torch counts places from -1 to 1, from one edge of the picture to the other.
     to = [(2 * np.asarray(at, float) + 1) / n - 1 for at, n in zip((columns, rows), images.shape[2:0:-1], strict=True)]
     places = torch.from_numpy(np.stack(np.broadcast_arrays(*to), axis=-1)).expand(len(images), -1, -1, -1)
-    planes = torch.from_numpy(images.astype(np.float64)).movedim(-1, 1)
-    read = torch.nn.functional.grid_sample(planes, places, padding_mode="border", align_corners=False)
-    return read.movedim(1, -1).numpy().astype(images.dtype, order="C")
+    read = np.empty((*places.shape[:3], images.shape[3]), images.dtype)
+    for start in range(0, len(images), READ_AT_A_TIME):
+        part = slice(start, start + READ_AT_A_TIME)
+        planes = torch.from_numpy(images[part].astype(np.float64)).movedim(-1, 1)
+        found = torch.nn.functional.grid_sample(planes, places[part], padding_mode="border", align_corners=False)
+        read[part] = found.movedim(1, -1).numpy()
+    return read
 
 
 def mirror(images: np.ndarray) -> np.ndarray:
