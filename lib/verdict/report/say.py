@@ -28,7 +28,6 @@ from verdict.report.outputs import MIME, table_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
     from PIL.Image import Image
 
 MAX_SVG_BYTES = 150_000
@@ -94,9 +93,8 @@ def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | 
 
     _require_words(caption, alt)
     try:
-        extent = _lay_out(figure)
         small = _as_pixels(figure, dpi=SMALL_DPI)["image/png"]
-        svg = _as_svg(figure, extent)
+        svg = _as_svg(figure)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
         media = {"image/svg+xml": svg} if is_light else _as_pixels(figure)
     finally:
@@ -258,15 +256,7 @@ def significant(value: float) -> str:
     return f"{Decimal(repr(float(value))):,.{max(0, 2 - magnitude)}f}"
 
 
-def _lay_out(figure: Figure) -> Bbox:
-    """Give a drawing its places once, for all forms of it, and say what it fills, in inches."""
-    with _any_glyph():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        return figure.get_tightbbox()
-
-
-def _as_svg(figure: Figure, extent: Bbox) -> str:
+def _as_svg(figure: Figure) -> str:
     """Equal figures give equal text; ink takes the colour of the page."""
     import matplotlib
 
@@ -274,7 +264,7 @@ def _as_svg(figure: Figure, extent: Bbox) -> str:
 
     buffer = io.StringIO()
     with _any_glyph(), matplotlib.rc_context({"svg.hashsalt": "verdict", "svg.fonttype": "none"}):
-        options = {"format": "svg", "bbox_inches": extent.padded(0.05), "transparent": True}
+        options = {"format": "svg", "bbox_inches": "tight", "pad_inches": 0.05, "transparent": True}
         figure.savefig(buffer, metadata={"Date": None, "Creator": None}, **options)
     return buffer.getvalue().replace(INK, "currentColor").replace(GRID, f"var(--figure-grid, {GRID})")
 
