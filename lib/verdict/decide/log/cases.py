@@ -160,14 +160,14 @@ def is_date(text: str | None) -> bool:
     return True
 
 
-def logits_of_cases(rows: Rows, stored: Stored, *, is_first: bool = False) -> tuple[np.ndarray, ValueError | None]:
+def logits_of_cases(rows: Rows, stored: Stored, *, is_open: bool = False) -> tuple[np.ndarray, ValueError | None]:
     """Logits (k, K) of the rows up to the first with an answer that cannot be read, and the error of that one.
 
     Answers may have any form that `answers` reads. Logits that all look like probabilities are refused together, where
-    there are at least 8 or, `is_first`, none that came before them was shown to be logits.
+    there are at least 8 or, `is_open`, none that came before them was shown to be logits.
     """
     logits, fault = _readable(rows, stored)
-    is_judged = not stored.how.allow_small and (len(logits) >= _ENOUGH or (is_first and len(logits) > 0))
+    is_judged = not stored.how.allow_small and (len(logits) >= _ENOUGH or (is_open and len(logits) > 0))
     if is_judged and _form(rows[0], stored).kind == LOGITS and look_like_probs(logits):
         what = f"{rows[0]['place']}: {PROBS_AS_LOGITS} (so are all {len(logits)} cases that were read with it)"
         return logits[:0], ValueError(f"{what}; set data.answers.allow_small if they are logits")

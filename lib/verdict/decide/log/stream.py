@@ -67,7 +67,7 @@ def decide_stream(
                 continue
             rows, fault = read_cases(answered(lines), stored, name)
             if rows:
-                logits, unread = logits_of_cases(rows, stored, is_first=is_open)
+                logits, unread = logits_of_cases(rows, stored, is_open=is_open)
                 is_open = is_open and may_be_probs(logits)
                 rows, logits, fault = rows[n_old : len(logits)], logits[n_old:], unread or fault
             if rows:
