@@ -124,7 +124,8 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
             paths.rendered(profile).unlink(missing_ok=True)
         absent = integrity.missing(params, profile)
         if targets or absent:
-            more = warm.CLIP_MODULES if params.clip.source else ()
+            more = () if params.data.is_given else warm.TRAINING_MODULES
+            more += warm.CLIP_MODULES if params.clip.source else ()
             served = stack.enter_context(warm.server(environment, more)) if _may_fork(where) else environment
             whole = paths.rendered(profile).relative_to(paths.ROOT).as_posix()
             command = snakemake_command(profile, cores, list(targets) or [whole, *absent], where=where)

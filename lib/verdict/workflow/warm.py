@@ -35,11 +35,11 @@ MODULES = (
     "matplotlib.pyplot",
     "verdict.pages.evaluation",
     "verdict.data.sources",
-    "verdict.model.trials",
     "verdict.report.engine",
     "verdict.report.plots",
 )
-# What those on the dual encoder import besides, in the profiles that have them.
+# What those import besides that train, and those on the dual encoder, in the profiles that have them.
+TRAINING_MODULES = ("verdict.model.trials",)
 CLIP_MODULES = ("verdict.clip.encoder.encode", "verdict.clip.robustness.population")
 # What a kernel would find when it imports these: the inline backend, and a parent that need not be watched, since a
 # fork watches its caller itself.
