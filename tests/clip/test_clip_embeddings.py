@@ -16,6 +16,7 @@ from verdict.clip import SHIPPED
 from verdict.clip.encoder import embeddings as module
 from verdict.clip.encoder.embeddings import TRAINED, EmbeddingCache, array_hash, encoder_number
 from verdict.clip.probes import probe_study
+from verdict.stats.scores import softmax
 from verdict.workflow import stages
 from verdict.workflow.stage_parameters import resolved
 
@@ -85,8 +86,13 @@ def test_what_is_said_stands_in_the_tables(page):
     table, numbers = page.zero_shot(), page.study.stage.numbers
     assert numbers["zero_shot.templates"].value == table["value"][1]
     # Digits are named without underscores: cleaning changes nothing.
-    assert table["value"][0] == table["value"][2] and numbers["zero_shot.n_names_cleaned"].value == 0
-    held = page.study.pictures.table.query("split == 'test'")["held_out"]
+    assert numbers["zero_shot.n_names_cleaned"].value == 0 and "zero_shot.as_written" not in numbers
+    held = page.study.pictures.table.query("split == 'test'")["held_out"].to_numpy()
+    right, parts = page.answer == page.test[1], ("taught", "held_out")
+    assert [numbers[f"zero_shot.{part}"].value for part in parts] == [right[~held].mean(), right[held].mean()]
+    confidence = softmax(page.study.logit_scale * (page.test[0] @ page.study.classes().T)).max(axis=1)
+    gap = numbers["zero_shot.held_out_gap"]
+    assert gap.value == pytest.approx((confidence - right)[held].mean()) and gap.n == held.sum()
     assert page.couples()["n"].tolist() == [int((~held).sum()), int(held.sum())] * 2
     scaled, fitted = page.scale(), numbers["scale.fitted"]
     shown = scaled[["temperature", "temperature_low", "temperature_high"]].iloc[-1].tolist()
@@ -103,6 +109,11 @@ def test_what_is_said_stands_in_the_tables(page):
     assert everywhere.low == equal["equal_answers_low"].iloc[-1]
     kinds = {name: number.kind for name, number in numbers.items()}
     assert set(kinds.values()) == {ESTIMATE, COUNT, EXACT, SETTING} and kinds["zero_shot.chance"] == EXACT
+
+
+def test_what_an_encoder_of_elsewhere_was_not_shown_is_not_known(study):
+    page = probe_study.Page(replace(study, facts={**study.facts, "name": TRAINED}))
+    assert not page.is_held_out.any() and not len(page.couples())
 
 
 def test_resolution_changes_the_pictures_alone(page):

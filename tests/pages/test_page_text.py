@@ -26,6 +26,7 @@ FITTED = of("calibration", n_fit=9, temperature=(2.0, 1.5, 2.5), temperature_at_
 SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated", "nll", "nll_before")
 SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
 ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
+MIXED = of("zero_shot", "taught", "held_out", n_held_out=9, held_out_gap=UP, taught_gap=DOWN)
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
 SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "class_shortfall", value=SPANS)
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
@@ -174,6 +175,9 @@ CASES = [
     (SCALING, SCALED, {"calibration.temperature_at_bound": 1}, "**Warning: in some resamples"),
     (SCALING, SCALED, {}, "no difference is shown", "Warning", "Ranking"),
     (SCALING, SCALED, {"calibration.test.aurc_difference": UP}, "Ranking gets worse: AURC rises by"),
+    (SCALING, SCALED | MIXED, {"calibration.is_of_clip": 1}, "no one temperature mends both."),
+    (SCALING, SCALED | MIXED, {"calibration.is_of_clip": 1, "zero_shot.taught_gap": SPANS}, "elsewhere.", "mends"),
+    (SCALING, SCALED | MIXED, {"calibration.is_of_clip": 0}, "no difference is shown", "couples"),
     *(
         (
             SCALING,

@@ -10,6 +10,7 @@ from scipy.special import entr
 
 from verdict.base import paths
 from verdict.base.numbers import EXACT, POINTS, SETTING, Number, named
+from verdict.clip import SHIPPED
 from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes, words
 from verdict.clip.pictures.corpora import at_px
@@ -56,9 +57,16 @@ class Page:
         """Embeddings, classes and groups of test."""
         return self.study.of("test")
 
-    def keep(self, name: str, found: Interval, *, unit: str = "%") -> None:
-        """Record an estimate on test under a name."""
-        self.study.stage.numbers[name] = found.number(n=len(self.test[1]), split="test", unit=unit)
+    @cached_property
+    def is_held_out(self) -> np.ndarray:
+        """Test pictures of couples that were kept from the encoder's training, bool (n,): known of the shipped one."""
+        table = self.study.pictures.table.iloc[self.study.rows("test")]
+        is_known = self.study.pictures.is_scenes and self.study.facts["name"] == SHIPPED
+        return table["held_out"].to_numpy() if is_known else np.zeros(len(table), dtype=bool)
+
+    def keep(self, name: str, found: Interval, *, unit: str = "%", n: int | None = None) -> None:
+        """Record an estimate on test, or on `n` pictures of it, under a name."""
+        self.study.stage.numbers[name] = found.number(n=n or len(self.test[1]), split="test", unit=unit)
 
     def row(self, label: str, answer: np.ndarray, name: str = "") -> dict:
         """A row for a table of accuracies on test; recorded where it has a name."""
@@ -75,35 +83,52 @@ class Page:
         return top_class(cosines(self.test[0], self.study.classes()))
 
     def zero_shot(self) -> pd.DataFrame:
-        """Accuracy on test with one template, with all, and with class names as the source writes them."""
+        """Accuracy on test with one template, with all, and with class names as the source writes them, where these
+        differ from words; where couples were kept from the encoder's training, also without and with these alone.
+
+        Numbers `zero_shot.*`, of which `taught_gap` and `held_out_gap` are mean confidence minus accuracy.
+        """
         study, pictures = self.study, self.study.pictures
-        rows = []
+        n_changed, rows = sum(words.clean(name) != name for name in pictures.class_names), []
         for label, name, n_shown, is_clean in (
             ("one template", "one_template", 1, True),
             (f"{len(pictures.templates)} templates", "templates", None, True),
             ("one template, names as written", "as_written", 1, False),
-        ):
+        )[: 3 if n_changed else 2]:
             answer = top_class(cosines(self.test[0], study.classes(pictures.templates[:n_shown], is_clean=is_clean)))
             rows.append(self.row(label, answer, f"zero_shot.{name}"))
-        n_changed = sum(words.clean(name) != name for name in pictures.class_names)
+        logits = scaled_logits(self.test[0], study.classes(), study.logit_scale)
+        confidence, right = softmax(logits).max(axis=1), self.answer == self.test[1]
+        for name, part in (("taught", ~self.is_held_out), ("held_out", self.is_held_out)):
+            if self.is_held_out.any():
+                resampler, label = self.resampler.of(part), f"{rows[1]['label']}, couples {name.replace('_', ' ')}"
+                row = accuracy_row(label, self.test[1][part], self.answer[part], resampler)
+                self.keep(f"zero_shot.{name}", Interval(row["value"], row["low"], row["high"]), n=row["n"])
+                gap = resampler.mean(confidence[part] - right[part], span=(-1, 1))
+                self.keep(f"zero_shot.{name}_gap", gap, unit=POINTS, n=row["n"])
+                rows.append(row)
+        study.stage.number("zero_shot.n_held_out", self.is_held_out.sum(), unit="count", split="test")
         study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
         study.stage.number("zero_shot.n", len(self.test[0]), unit="count", split="test")
         study.stage.number("zero_shot.chance", 1 / len(pictures.class_names), unit="%", kind=EXACT)
         return pd.DataFrame(rows)
 
     def couples(self) -> pd.DataFrame:
-        """Scenes by couple of colour and digit: taught, and never shown or named; no row where there are no scenes."""
-        if not self.study.pictures.is_scenes:
+        """Scenes by couple of colour and digit: taught, and never shown or named; no row where none was held out."""
+        held = self.is_held_out
+        if not held.any():
             return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
         table = self.study.pictures.table.iloc[self.study.rows("test")]
-        held, written = table["held_out"].to_numpy(), (table["colour"] + "_" + table["digit"]).to_numpy()
+        written = (table["colour"] + "_" + table["digit"]).to_numpy()
         names = [f"{colour}_{digit}" for colour in scenes.FACTORS["colour"] for digit in scenes.DIGITS]
         y, rows = np.array([names.index(name) for name in written]), []
+        self.study.stage.number("couples.chance", 1 / len(names), unit="%", kind=EXACT)
         for how, key, is_clean in (("names as words", "clean", True), ("names with underscores", "written", False)):
             answer = top_class(cosines(self.test[0], self.study.classes(words.PLAIN, names=names, is_clean=is_clean)))
             for couples, part in (("taught", ~held), ("held out", held)):
                 row = accuracy_row(f"{couples}, {how}", y[part], answer[part], self.resampler.of(part))
-                self.keep(f"couples.{couples.replace(' ', '_')}_{key}", Interval(row["value"], row["low"], row["high"]))
+                found = Interval(row["value"], row["low"], row["high"])
+                self.keep(f"couples.{couples.replace(' ', '_')}_{key}", found, n=row["n"])
                 rows.append(row)
         return pd.DataFrame(rows)
 
