@@ -93,6 +93,8 @@ def test_corruptions_are_scored_and_the_hardest_was_picked(bench, spoilt):
     for curves in (robustness_study.corruption_curves(bench, right), tasks_study.depth_curves(bench)):
         assert {curve["accuracy"].iloc[0] for curve in curves.values()} == {bench.is_right.mean()}
         assert {len(curve) for curve in curves.values()} == {6}
+    lowest = min(curve["accuracy"].iloc[-1] for curve in curves.values())
+    assert numbers(bench, "depth.worst_change") == pytest.approx([lowest - bench.is_right.mean()])
 
 
 def test_models_learn_anew_where_cues_contradict_each_other(bench):
@@ -150,6 +152,9 @@ def test_points_are_found_by_tokens_and_by_pixels(bench):
     assert len(table) == 2 * len(tasks_study.MAPS)
     assert (table["within_0.2"] <= table["within_0.2_at_best"]).all()
     assert (table["within_0.1"] <= table["within_0.2"]).all()
+    gain = table["within_0.1"].groupby(table["view"], sort=False).agg(lambda both: both.iloc[0] - both.iloc[1])
+    assert np.allclose(table["gain"].dropna(), gain), "the encoder minus pixels on the same points"
+    assert numbers(bench, "points.n_views_above") == [(table["gain_low"] > 0).sum()]
 
 
 def test_questions_are_written_and_an_answer_file_is_scored(bench):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from verdict.base import paths
 from verdict.base.artifacts import write_text
-from verdict.base.numbers import EXACT
+from verdict.base.numbers import EXACT, POINTS
 from verdict.clip.pictures import scenes
 from verdict.clip.pictures.words import clean, prompt
 from verdict.clip.robustness import assistant
@@ -22,7 +22,7 @@ from verdict.clip.robustness.changed import homography, project, warped
 from verdict.clip.robustness.corruptions import IN_DEPTH, SEVERITIES, as_unit, corrupt, standing_depth
 from verdict.clip.robustness.robustness_study import Bench
 from verdict.stats.scores import top_class
-from verdict.stats.uncertainty import Resampler, bounded
+from verdict.stats.uncertainty import Resampler, bounded, with_bounds
 
 CUTS = (1, 5, 10)
 MAPS: Mapping[str, dict[str, float | tuple[float, float]]] = {
@@ -149,6 +149,7 @@ def found_captions(
     for _, row in table[table["query"] == "image"].iterrows():
         for k in CUTS:
             bench.keep(f"retrieval.{row['counted']}_r{k}", row, f"r{k}", len(groups), "%")
+        bench.stage.number(f"retrieval.{row['counted']}_chance", row["chance_r1"], unit="%", kind=EXACT)
     bench.stage.number("retrieval.n_gallery", len(groups), unit="count", split="test")
     return table, curves
 
@@ -157,7 +158,8 @@ def correspondence(bench: Bench) -> pd.DataFrame:
     """How often a patch is found again in another view, by the encoder's patch tokens and by raw pixels.
 
     Rows: view, features; found within each share of the side, at best (patches are coarse) and by chance, with bounds;
-    n_points. Numbers: found after a small and after a large turn, at the first threshold.
+    n_points; `gain` of the encoder over pixels at the first threshold, paired, unadjusted. Numbers: found after a small
+    and after a large turn, and in how many views the encoder is shown above pixels, or below.
     """
     study, subject, stage = bench.study, bench.subject, bench.stage
     params = stage.params.clip_robustness
@@ -166,25 +168,30 @@ def correspondence(bench: Bench) -> pd.DataFrame:
     is_keypoint = patches_with_ink(subject.masks[:n], grid)
     is_keypoint = is_keypoint if is_keypoint.any() else np.ones_like(is_keypoint)
     first = {"encoder": np.asarray(study.cache.patches(images)), "pixels": _pixel_patches(images, grid)}
-    rows = []
+    rows, name = [], f"within_{params.found_within[0]:g}"
     for view, options in MAPS.items():
         matrix = homography(px, **options)
         seen = warped(images, matrix)
         second = {"encoder": np.asarray(study.cache.patches(seen)), "pixels": _pixel_patches(seen, grid)}
+        hits = {}
         for features, seen_first in first.items():
             found_at = correspondences(seen_first, second[features], matrix, px, is_keypoint)
             resampler, row = stage.resampler(subject.groups[found_at.image]), {"view": view, "features": features}
             for share in params.found_within:
                 at = {"": found_at.distance <= share, "_at_best": found_at.away.min(axis=1) <= share}
-                found = {end: resampler.mean(is_found, span=(0, 1)) for end, is_found in at.items()}
+                found = {end: resampler.mean(is_found, span=None if end else (0, 1)) for end, is_found in at.items()}
                 found["_by_chance"] = resampler.mean((found_at.away <= share).mean(axis=1))
                 row |= bounded({f"within_{share:g}{end}": one for end, one in found.items()})
             rows.append(row | {"n_points": len(found_at.image)})
-            name = f"within_{params.found_within[0]:g}"
+            hits[features] = (found_at.distance <= params.found_within[0]).astype(float)
             if short := {"turned by 15°": "small_turn", "turned by 90°": "large_turn"}.get(view):
                 bench.keep(f"points.{short}_{features}", pd.Series(rows[-1]), name, len(found_at.image), "%")
                 bench.keep(f"points.{short}_chance", pd.Series(rows[-1]), f"{name}_by_chance", len(found_at.image), "%")
-    return pd.DataFrame(rows)
+        rows[-2] |= with_bounds("gain", resampler.mean(hits["encoder"] - hits["pixels"], span=(-1, 1)))
+    table = pd.DataFrame(rows)
+    n_above, n_below = (table["gain_low"] > 0).sum(), (table["gain_high"] < 0).sum()
+    stage.counts("points", {"n_views": len(MAPS), "n_views_above": n_above, "n_views_below": n_below})
+    return table
 
 
 def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
@@ -195,12 +202,20 @@ def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
 
 
 def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
-    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds."""
-    images, depths, curves = bench.subject.images, standing_depth(bench.subject.masks), {}
+    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds.
+
+    Number `depth.worst_change`, of all changes at the highest severity, paired.
+    """
+    images, depths, curves, changes = bench.subject.images, standing_depth(bench.subject.masks), {}, []
     for name, one in IN_DEPTH.items():
         spoilt_ones = [corrupt(images, one, severity, depths) for severity in SEVERITIES]
-        curves[name] = bench.accuracies([bench.right(bench.logits(changed_ones)) for changed_ones in spoilt_ones])
+        right = [bench.right(bench.logits(changed_ones)) for changed_ones in spoilt_ones]
+        curves[name] = bench.accuracies(right)
+        changes.append(right[-1] - bench.is_right.astype(float))
         bench.stage.progress(f"with depth: {name}")
+    worst = bench.resampler.smallest_mean(changes, span=(-1, 1))
+    bench.stage.numbers["depth.worst_change"] = worst.number(n=len(images), split="test", unit=POINTS)
+    bench.stage.number("depth.n_changes", len(changes), unit="count")
     return curves
 
 
