@@ -156,11 +156,17 @@ class Page:
         return {kind: linear.choose(kind, self.train, self.val, self.test[0]) for kind in linear.GRIDS}
 
     def probe_table(self) -> pd.DataFrame:
-        """Accuracy on test of every kind of probe, with the strength that val chose."""
-        rows = []
+        """Accuracy on test of every kind of probe, with the strength that val chose.
+
+        Number `probe.lead` of the best over the next: paired, unadjusted for their having been picked.
+        """
+        rows, right = [], {}
         for kind, probe in self.chosen.items():
             name = f"probe.{kind.lower().replace(' ', '_')}"
             rows.append({**self.row(kind, probe.answer, name), "strength": probe.strength})
+            right[kind] = (probe.answer == self.test[1]).astype(float)
+        best, following = sorted(right.values(), key=np.mean, reverse=True)[:2]
+        self.keep("probe.lead", self.resampler.mean(best - following, span=(-1, 1)), unit=POINTS)
         return pd.DataFrame(rows)
 
     # Prompts that name no class.
@@ -245,19 +251,20 @@ class Page:
     def temperatures(self) -> pd.DataFrame:
         """The published table: features / tau, C = 1, beside C / tau² on plain features.
 
-        Columns tau, equal_cost, accuracy, equal_answers (share of pictures that both machines answer alike), with
-        intervals; the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
+        Columns tau, equal_cost, accuracy (with its interval), equal_answers (share of these pictures that both machines
+        answer alike); the last row is the share that they answer alike at every tau, the number `tau.equal_answers`.
         """
         both = linear.both_machines(*self.small, taus=PUBLISHED_TAUS, costs=(1.0,))
         rows, is_alike = [], np.equal(*both)[:, 0]
         for tau, answer, is_equal in zip(PUBLISHED_TAUS, both[0][:, 0], is_alike, strict=True):
             row = self.row(f"{tau:g}", answer, f"agnostic.tau_{f'{tau:g}'.replace('.', '_')}")
             accuracy = Interval(row["value"], row["low"], row["high"])
-            found = {"accuracy": accuracy, "equal_answers": self.resampler.mean(is_equal, span=(0, 1))}
-            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **bounded(found)})
-        everywhere = self.resampler.mean(is_alike.all(axis=0), span=(0, 1))
-        self.keep("tau.equal_answers", everywhere)
-        return pd.DataFrame([*rows, {"tau": "every one of these", **with_bounds("equal_answers", everywhere)}])
+            found = {**with_bounds("accuracy", accuracy), "equal_answers": is_equal.mean()}
+            rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **found})
+        everywhere = float(is_alike.all(axis=0).mean())
+        about = {"n": len(self.test[1]), "split": "test", "unit": "%", "kind": EXACT}
+        self.study.stage.number("tau.equal_answers", everywhere, **about)
+        return pd.DataFrame([*rows, {"tau": "every one of these", "equal_answers": everywhere}])
 
     def tau_map(self) -> tuple[np.ndarray, np.ndarray]:
         """Accuracy over tau and C, of divided features and of plain ones with C / tau²."""
@@ -332,9 +339,9 @@ class Page:
         return counts
 
     def published(self) -> pd.DataFrame:
-        """Published values in per cent beside this report's, where it repeats the experiment.
+        """Published values in per cent beside this report's, where it does the analogue of the experiment.
 
-        Numbers `published.n` and `.n_here`: experiments, and those that this report repeats.
+        Numbers `published.n` and `.n_here`: experiments, and those of which this report does the analogue.
         """
         table = pd.read_csv(paths.LIBRARY / "clip" / "published.csv", comment="#")
         here = [self.study.stage.numbers.get(key) for key in table["key"].fillna("")]
