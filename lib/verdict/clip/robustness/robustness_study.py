@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from verdict.base.numbers import POINTS
+from verdict.base.numbers import EXACT, POINTS
 from verdict.clip.encoder.embeddings import EmbeddedPictures
 from verdict.clip.pictures import scenes
 from verdict.clip.probes.zero_shot import scaled_logits
@@ -166,6 +166,7 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.Data
     counts = {"n_interventions": len(answers), "n_interventions_lost": lost, "n_images": n}
     stage.counts("robustness", counts, split="test")
     stage.counts("robustness", {"n_models": len(bench.names)})
+    stage.number("robustness.chance", 1 / len(bench.classes), unit="%", kind=EXACT)
     return table
 
 
