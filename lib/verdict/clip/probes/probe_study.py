@@ -83,10 +83,8 @@ class Page:
         return top_class(cosines(self.test[0], self.study.classes()))
 
     def zero_shot(self) -> pd.DataFrame:
-        """Accuracy on test with one template, with all, and with class names as the source writes them, where these
-        differ from words; where couples were kept from the encoder's training, also without and with these alone.
-
-        Numbers `zero_shot.*`, of which `taught_gap` and `held_out_gap` are mean confidence minus accuracy.
+        """Accuracy on test with one template, with all, with names as the source writes them where that differs, and by
+        whether couples were kept from training where some were; `zero_shot.*_gap` is mean confidence minus accuracy.
         """
         study, pictures = self.study, self.study.pictures
         n_changed, rows = sum(words.clean(name) != name for name in pictures.class_names), []
@@ -97,17 +95,16 @@ class Page:
         )[: 3 if n_changed else 2]:
             answer = top_class(cosines(self.test[0], study.classes(pictures.templates[:n_shown], is_clean=is_clean)))
             rows.append(self.row(label, answer, f"zero_shot.{name}"))
-        logits = scaled_logits(self.test[0], study.classes(), study.logit_scale)
-        confidence, right = softmax(logits).max(axis=1), self.answer == self.test[1]
-        for name, part in (("taught", ~self.is_held_out), ("held_out", self.is_held_out)):
-            if self.is_held_out.any():
+        (z, y, _), held = self.test, self.is_held_out
+        gap = softmax(scaled_logits(z, study.classes(), study.logit_scale)).max(axis=1) - (self.answer == y)
+        for name, part in (("taught", ~held), ("held_out", held)):
+            if held.any():
                 resampler, label = self.resampler.of(part), f"{rows[1]['label']}, couples {name.replace('_', ' ')}"
-                row = accuracy_row(label, self.test[1][part], self.answer[part], resampler)
+                row = accuracy_row(label, y[part], self.answer[part], resampler)
                 self.keep(f"zero_shot.{name}", Interval(row["value"], row["low"], row["high"]), n=row["n"])
-                gap = resampler.mean(confidence[part] - right[part], span=(-1, 1))
-                self.keep(f"zero_shot.{name}_gap", gap, unit=POINTS, n=row["n"])
+                self.keep(f"zero_shot.{name}_gap", resampler.mean(gap[part], span=(-1, 1)), unit=POINTS, n=row["n"])
                 rows.append(row)
-        study.stage.number("zero_shot.n_held_out", self.is_held_out.sum(), unit="count", split="test")
+        study.stage.number("zero_shot.n_held_out", held.sum(), unit="count", split="test")
         study.stage.number("zero_shot.n_names_cleaned", n_changed, unit="count")
         study.stage.number("zero_shot.n", len(self.test[0]), unit="count", split="test")
         study.stage.number("zero_shot.chance", 1 / len(pictures.class_names), unit="%", kind=EXACT)
@@ -156,10 +153,7 @@ class Page:
         return {kind: linear.choose(kind, self.train, self.val, self.test[0]) for kind in linear.GRIDS}
 
     def probe_table(self) -> pd.DataFrame:
-        """Accuracy on test of every kind of probe, with the strength that val chose.
-
-        Number `probe.lead` of the best over the next: paired, unadjusted for their having been picked.
-        """
+        """Accuracy on test of every kind of probe, its strength chosen on val; number `probe.lead`: best minus next."""
         rows, right = [], {}
         for kind, probe in self.chosen.items():
             name = f"probe.{kind.lower().replace(' ', '_')}"
@@ -262,8 +256,7 @@ class Page:
             found = {**with_bounds("accuracy", accuracy), "equal_answers": is_equal.mean()}
             rows.append({"tau": row["label"], "equal_cost": 1.0 / tau**2, **found})
         everywhere = float(is_alike.all(axis=0).mean())
-        about = {"n": len(self.test[1]), "split": "test", "unit": "%", "kind": EXACT}
-        self.study.stage.number("tau.equal_answers", everywhere, **about)
+        self.study.stage.number("tau.equal_answers", everywhere, n=len(is_alike[0]), unit="%", split="test", kind=EXACT)
         return pd.DataFrame([*rows, {"tau": "every one of these", "equal_answers": everywhere}])
 
     def tau_map(self) -> tuple[np.ndarray, np.ndarray]:

@@ -202,10 +202,7 @@ def _pixel_patches(images: np.ndarray, grid: int) -> np.ndarray:
 
 
 def depth_curves(bench: Bench) -> dict[str, pd.DataFrame]:
-    """Accuracy under every change that knows depth over severities (0: unchanged), with bounds.
-
-    Number `depth.worst_change`, of all changes at the highest severity, paired.
-    """
+    """Accuracy by severity (0: unchanged) of changes that know depth; `depth.worst_change` is at the highest."""
     images, depths, curves, changes = bench.subject.images, standing_depth(bench.subject.masks), {}, []
     for name, one in IN_DEPTH.items():
         spoilt_ones = [corrupt(images, one, severity, depths) for severity in SEVERITIES]
