@@ -11,10 +11,12 @@ import pytest
 
 from verdict.base import paths
 from verdict.base.files.images import ImageStore
+from verdict.base.numbers import Numbers
 from verdict.data.digits import digits, grammar
 from verdict.data.digits.couples import hypothesis_only_hits
 from verdict.data.digits.digits import TRAINING_WORDS, VOCABULARY, build
 from verdict.data.pairs import Dataset, check_pairs
+from verdict.data.sources import composition
 
 SIZES = {
     "warmup_train": 601,
@@ -97,6 +99,22 @@ def test_a_half_new_pair_has_one_half_of_the_independent_set_and_one_of_test(dat
     assert is_light and not is_light_in_test and not new_forms & forms
     assert found["independent_images"] == (True, forms)
     assert found["independent_sentences"] == (False, new_forms)
+
+
+def test_images_tell_which_handwriting_they_hold(dataset):
+    pools = digits.handwriting_pools()
+    splits = dataset.shared["image_id"].map(dataset.pairs.drop_duplicates("image_id").set_index("image_id")["split"])
+    assert set(splits) == set(SIZES)
+    for name in ("train", "calib", "test"):
+        shared = dataset.shared[splits == name]
+        assert set(shared["image_id"]) == set(_split(dataset, name)["image_id"])
+        assert set(shared["part"]) <= set(pools[name]) and not shared.duplicated().any()
+        assert shared.groupby("image_id").size().between(1, 8).all()
+    numbers = Numbers()
+    table = composition(dataset, numbers).set_index("split")
+    n_parts = dataset.shared.loc[splits == "test", "part"].nunique()
+    assert table.loc["test", "parts"] == numbers["data.test.n_parts"].value == n_parts
+    assert np.isnan(table.loc["independent_hand", "parts"])
 
 
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):

@@ -140,3 +140,25 @@ def test_a_gallery_shows_mistakes_whose_image_is_stored():
 class Images(list):
     def thumbnail(self, image_id):
         return image_id
+
+
+@pytest.mark.parametrize(("parts_of", "ratio"), [(range, 1.0), (lambda n: np.zeros(n, dtype=int), 0.0)])
+def test_images_that_share_parts_are_let_depend_on_each_other(tmp_path, monkeypatch, parts_of, ratio):
+    """Where none shares any nothing changes; were all one, deviations from the mean would cancel."""
+    stage = make_stage("05_test", tmp_path)
+    table = stage.predictions("test", trial="text1", seed=11)
+    images = table["image_id"].unique()
+    pd.DataFrame({"image_id": images, "part": parts_of(len(images))}).to_parquet(tmp_path / "shared.parquet")
+    monkeypatch.setattr(stage, "upstream", lambda name, file: tmp_path / file)
+    error_analysis.shared_parts(table, stage=stage)
+    assert [stage.numbers[f"test.linked.{name}"].value for name in ("accuracy", "nll")] == pytest.approx(
+        [ratio] * 2, abs=1e-6
+    )
+
+
+def test_images_without_parts_say_nothing_of_them(tmp_path, monkeypatch):
+    stage = make_stage("05_test", tmp_path)
+    pd.DataFrame({"image_id": [], "part": []}).to_parquet(tmp_path / "shared.parquet")
+    monkeypatch.setattr(stage, "upstream", lambda name, file: tmp_path / file)
+    error_analysis.shared_parts(stage.predictions("test", trial="text1", seed=11), stage=stage)
+    assert not stage.numbers

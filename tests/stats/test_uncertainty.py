@@ -22,6 +22,7 @@ from verdict.stats.uncertainty import (
     expected_best_of,
     holm,
     largest,
+    linked_ratio,
     p_value,
     sign_flip_test,
     simultaneous_reach,
@@ -430,3 +431,19 @@ def test_draws_of_all_parts_are_kept_and_never_more_than_so_many_bytes(monkeypat
     uncertainty._KEPT.clear()
     again = [part.weights().sum() for part in parts]
     assert len(uncertainty._KEPT) == 3 and again == [530] * 11
+
+
+def test_parts_that_groups_share_widen_a_standard_error_by_what_they_explain():
+    """Twelve parts, of which each of 400 groups holds two, explain about half of what groups differ by."""
+    rng, n, n_parts = np.random.default_rng(5), 400, 12
+    means, ratios = [], []
+    for _ in range(300):
+        holds = rng.permuted(np.tile(np.arange(n_parts) < 2, (n, 1)), axis=1)
+        values = holds @ rng.normal(size=n_parts) + rng.normal(0, 1.4, n)
+        means.append(values.mean())
+        ratios.append(linked_ratio(values - values.mean(), holds) * values.std() / math.sqrt(n))
+    assert np.mean(ratios) == pytest.approx(np.std(means), rel=0.15)
+    alone = np.eye(4, dtype=bool)
+    assert linked_ratio(np.array([1.0, 2.0, -4.0, 1.0]), alone) == 1.0
+    assert linked_ratio(np.array([1.0, 1.0, -1.0, -1.0]), alone[[0, 0, 1, 1]]) == pytest.approx(math.sqrt(2))
+    assert linked_ratio(np.array([1.0, -1.0]), alone[[0, 0]]) == 0.0

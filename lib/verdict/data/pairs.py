@@ -27,13 +27,15 @@ class Dataset:
 
     `attribution` is what the source's licence asks to be said; `facts` are counts and choices that a report states.
     `excluded` was kept out of a warm-up because it shows an evaluation image: warmup, evaluation (splits), n_images,
-    n_rows, and n_rows_of_target, those that are the target's very rows.
+    n_rows, and n_rows_of_target, those that are the target's very rows. `shared` are the parts of which images
+    are put together, where several hold the same one: image_id, part.
     """
 
     pairs: pd.DataFrame
     attribution: str = ""
     facts: dict[str, int | float | str] = field(default_factory=dict)
     excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(EXCLUDED_COLUMNS)))
+    shared: pd.DataFrame = field(default_factory=lambda: pd.DataFrame({"image_id": [], "part": []}))
 
 
 def make_pair_id(image_id: str, hypothesis: str) -> str:

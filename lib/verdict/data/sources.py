@@ -104,11 +104,19 @@ def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Pa
     return [path]
 
 
-def composition(pairs: pd.DataFrame, numbers: Numbers) -> pd.DataFrame:
-    """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`."""
+def composition(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
+    """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`; parts, where
+    images share some.
+    """
+    pairs = dataset.pairs
     names = {"pairs": "pair_id", "images": "image_id", "groups": "group_id", "hypotheses": "hypothesis"}
     counts = pairs.groupby("split")[list(names.values())].nunique().set_axis(list(names), axis=1)
     counts["entailment_share"] = (pairs["label"] == "entailment").groupby(pairs["split"]).mean()
+    if len(dataset.shared):
+        splits = dataset.shared["image_id"].map(pairs.drop_duplicates("image_id").set_index("image_id")["split"])
+        counts["parts"] = dataset.shared.groupby(splits)["part"].nunique()
+        for split, n in counts["parts"].dropna().items():
+            numbers[f"data.{split}.n_parts"] = Number(n, unit="count", split=str(split))
     table = counts.loc[[split.value for split in Split if split.value in counts.index]].reset_index()
     for row in table.itertuples():
         share = Number(row.entailment_share, n=row.pairs, unit="%", split=row.split, kind=EXACT)

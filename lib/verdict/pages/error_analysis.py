@@ -8,12 +8,13 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from verdict.base.labels import class_names
+from verdict.base.numbers import EXACT
 from verdict.data.statements import SEMANTIC_WORDS, keyword_flags
 from verdict.model.predict import RAW, DecisionRule, logits_of, right_of
 from verdict.pages.evaluation import SeedAnswers, mean_score
 from verdict.pages.tables import SHARE, about
-from verdict.stats.metrics import confusion_counts, macro_f1_of
-from verdict.stats.uncertainty import NOTHING, columns_of, with_bounds
+from verdict.stats.metrics import confusion_counts, macro_f1_of, nll_of_logit_rows
+from verdict.stats.uncertainty import NOTHING, columns_of, linked_ratio, with_bounds
 from verdict.stats.weighted import mean_gap
 from verdict.workflow.stage import Stage
 
@@ -27,6 +28,22 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
     """Pairs by true class (rows, in the column `truth`) and answer (one column a class)."""
     counts = confusion_counts(table["y_true"], decision, len(classes)).astype(int)
     return pd.DataFrame(counts, columns=list(classes), index=pd.Index(classes, name="truth"))
+
+
+def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
+    """Numbers `<split>.linked.accuracy` and `.nll`, where images share parts: the standard error that lets images with
+    a part in common depend on each other, over that of independent images (see `linked_ratio`).
+    """
+    shared = pd.read_parquet(stage.upstream("01_data", "shared.parquet"))
+    holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
+    if holds.empty:
+        return
+    losses = {"accuracy": right_of(table), "nll": nll_of_logit_rows(logits_of(table), table["y_true"])}
+    described = about(stage, table)
+    for name, values in losses.items():
+        of_images = pd.Series(values - np.mean(values)).groupby(table["image_id"].to_numpy()).sum()
+        ratio = linked_ratio(of_images[holds.index].to_numpy(), holds.to_numpy())
+        stage.number(f"{described['split']}.linked.{name}", ratio, kind=EXACT, **described)
 
 
 def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict:

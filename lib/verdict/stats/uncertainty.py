@@ -363,6 +363,17 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
+def linked_ratio(deviations: np.ndarray, holds: np.ndarray) -> float:
+    """By how much the standard error of a mean over groups grows where groups that hold a part in common may depend on
+    each other: the root of what products of all such pairs sum to, over the sum of squares; 0 where they cancel.
+
+    `deviations` (n_groups,) are sums of deviations from the mean, `holds` (n_groups, n_parts) says who holds what.
+    Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering, for memberships of any number.
+    """
+    is_linked = (holds.astype(float) @ holds.T.astype(float)) > 0
+    return float(np.sqrt(max(deviations @ is_linked @ deviations, 0.0) / (deviations @ deviations)))
+
+
 # Pages with a thousand classes call it thousands of times with the same counts.
 @lru_cache(maxsize=4096)
 def wilson(successes: float, n: float, *, level: float = 0.95) -> tuple[float, float]:

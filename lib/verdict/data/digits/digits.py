@@ -18,7 +18,7 @@ from verdict.base.labels import WARMUP_SPLITS, Split
 from verdict.data.digits import grammar, independent
 from verdict.data.digits.couples import coupled_pairs, loose_pairs
 from verdict.data.digits.grammar import TRAINING_WORDS
-from verdict.data.digits.scenes import draw_scenes, handwriting_pools, render_scenes
+from verdict.data.digits.scenes import EMPTY, Scene, draw_scenes, handwriting_pools, render_scenes
 from verdict.data.digits.truths import Grid
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 
@@ -63,38 +63,39 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
     wanted = {Split(name): n for name, n in n_pairs.items() if n}
     pools = handwriting_pools()
     tables: list[pd.DataFrame] = []
+    shared: list[tuple[str, int]] = []
     arrays: dict[str, tuple[list[str], np.ndarray]] = {}
     counted = {"sentences that its grammar can write": grammar.statements(), "words of all sentences": VOCABULARY}
     counted["words of training's sentences"] = TRAINING_WORDS
     facts: dict[str, int | float | str] = {name: len(found) for name, found in counted.items()}
     for split in Split:
         if split is Split.INDEPENDENT_HAND:
-            table, images = independent.hand_written()
+            (table, images), scenes = independent.hand_written(), []
         elif split not in wanted:
             continue
         else:
             n_scenes = max(MIN_SCENES, -(-wanted[split] // pairs_per_scene))
             rng = np.random.default_rng([seed, *f"digits {split.value}".encode()])
             pool = pools[POOL_OF_SPLIT[split]] if split in POOL_OF_SPLIT else None
-            table, images = _generated(split, pool, n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
-            if pool is not None:
-                facts[f"{split.value}.n_handwriting"] = len(pool)
+            table, images, scenes = _generated(split, pool, n_pairs=wanted[split], n_scenes=n_scenes, rng=rng)
         # Images that no pair uses are not kept.
         used = np.unique(table["scene"])
         names = {scene: f"digits-{split.value}-{scene:05d}" for scene in used.tolist()}
         arrays[f"digits-{split.value}"] = (list(names.values()), images[used])
         ids = table["scene"].map(names)
+        held = [(name, part) for scene, name in names.items() if scenes for part in np.unique(scenes[scene].samples)]
+        shared += [(name, int(part)) for name, part in held if part != EMPTY]
         tables.append(with_pair_ids(table.assign(image_id=ids, group_id=ids, split=split.value)))
         facts |= {f"{split.value}.n_pairs": len(table), f"{split.value}.n_images": len(used)}
     write_array_store(out, arrays)
     pairs = check_pairs(pd.concat(tables, ignore_index=True)[list(COLUMNS)], source="digits")
-    return Dataset(pairs=pairs, attribution=ATTRIBUTION, facts=facts)
+    return Dataset(pairs, ATTRIBUTION, facts, shared=pd.DataFrame(shared, columns=["image_id", "part"]))
 
 
 def _generated(
     split: Split, pool: np.ndarray | None, *, n_pairs: int, n_scenes: int, rng: np.random.Generator
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Pairs and images, uint8 (n_scenes, 64, 64, 3), of a split: handwriting from a pool, or printed without one."""
+) -> tuple[pd.DataFrame, np.ndarray, list[Scene]]:
+    """Pairs, images, uint8 (n_scenes, 64, 64, 3), and scenes of a split: handwriting from a pool, or printed."""
     if pool is None:
         scenes, style = independent.printed_scenes(n_scenes, rng=rng), independent.printed_style()
     else:
@@ -107,4 +108,4 @@ def _generated(
         is_new = split in (Split.INDEPENDENT, Split.INDEPENDENT_SENTENCES)
         sentences = list(filter(grammar.is_taught, independent.paraphrases())) if is_new else grammar.taught()
         table = coupled_pairs(sentences, grid, n_pairs=n_pairs, rng=rng)
-    return table, render_scenes(scenes, rng=rng, style=style)
+    return table, render_scenes(scenes, rng=rng, style=style), scenes
