@@ -27,10 +27,10 @@ from verdict.data.statements import negation_guard
 from verdict.model.lineage import setting_text
 from verdict.model.predict import DecisionRule, answers_of, logits_of
 from verdict.pages.error_analysis import THRESHOLDS
-from verdict.pages.evaluation import SeedAnswers, candidates, collect
+from verdict.pages.evaluation import SeedAnswers, candidates, collect, per_class
 from verdict.pages.published import read_published
 from verdict.pages.tables import GAP
-from verdict.stats.metrics import class_scores, confusion_counts, macro_f1, macro_f1_of
+from verdict.stats.metrics import class_score_of, macro_f1, macro_f1_of
 from verdict.stats.uncertainty import Interval, Resampler, Statistic, Weights, bounded, columns_of, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE
@@ -60,23 +60,14 @@ def recall_effect(stage: Stage, table: pd.DataFrame) -> Effect:
     """D01: recall in the row of a class report that is called contradiction, under right and exchanged names."""
     y_true, answer = table["y_true"].to_numpy(), answers_of(table)
     rows = [next(label for label in Label if names[label] == Label.CONTRADICTION.text) for names in (NAMES, EXCHANGED)]
-    return measure(stage, table, *(partial(_class_score, y_true, answer, row, "recall") for row in rows))
-
-
-def _class_score(y_true: np.ndarray, answer: np.ndarray, label: Label, score: str, weights: Weights) -> ArrayLike:
-    return class_scores(confusion_counts(y_true, answer, weights=weights))[score][..., int(label)]
+    return measure(stage, table, *(class_score_of(y_true, answer, len(Label), row, "recall") for row in rows))
 
 
 def class_report(stage: Stage, table: pd.DataFrame) -> pd.DataFrame:
-    """A class report with both names: class, printed_as (in the study's report), precision, recall and f1, support."""
-    y_true, answer = table["y_true"].to_numpy(), answers_of(table)
-    resampler, rows = stage.resampler(table["group_id"].to_numpy()), []
-    for label in Label:
-        scores = {name: partial(_class_score, y_true, answer, label, name) for name in ("precision", "recall", "f1")}
-        row = {"class": NAMES[label], "printed_as": EXCHANGED[label]}
-        row |= bounded({name: resampler.interval(score) for name, score in scores.items()})
-        rows.append(row | {"support": int((y_true == label).sum())})
-    return pd.DataFrame(rows)
+    """A class report with both names: class, printed_as (in the study's report), scores with bounds, support."""
+    report = per_class(table, answers_of(table), stage=stage)
+    report.insert(1, "printed_as", [EXCHANGED[label] for label in Label])
+    return report
 
 
 def store_guards(stage: Stage, train: pd.DataFrame) -> None:

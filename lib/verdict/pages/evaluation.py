@@ -24,7 +24,7 @@ from verdict.model.predict import RAW, logits_of, right_of
 from verdict.model.selection import Selection
 from verdict.pages.tables import GAP, SHARE, about, by_part
 from verdict.stats import uncertainty
-from verdict.stats.metrics import accuracy_of, brier, class_scores, confusion_counts, ece_interval, macro_f1_of, nll
+from verdict.stats.metrics import accuracy_of, brier, class_score_of, ece_interval, macro_f1_of, nll
 from verdict.stats.uncertainty import Interval, Statistic, bounded, columns_of, holm, with_bounds
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import TRIAL_STAGE, runs, seeds
@@ -70,10 +70,14 @@ def accuracy_by(table: pd.DataFrame, pairs: pd.DataFrame, column: str, *, stage:
     return found.sort_values("value", ascending=False, ignore_index=True)
 
 
-def per_class(table: pd.DataFrame, decision: np.ndarray, classes: Sequence[str] = class_names()) -> pd.DataFrame:
-    """Precision, recall, F1 and support of each class."""
-    counts = confusion_counts(table["y_true"], decision, len(classes))
-    return pd.DataFrame({"class": classes, **class_scores(counts), "support": counts.sum(axis=1)})
+def per_class(table: pd.DataFrame, decision: np.ndarray, *, stage: Stage) -> pd.DataFrame:
+    """Precision, recall and F1 of each class, with bounds, and its support."""
+    y_true, resampler, rows = table["y_true"].to_numpy(), stage.resampler(table["group_id"]), []
+    for label, name in enumerate(stage.classes):
+        of = partial(class_score_of, y_true, decision, len(stage.classes), label)
+        found = {score: resampler.interval(of(score)) for score in ("precision", "recall", "f1")}
+        rows.append({"class": name, **bounded(found), "support": (y_true == label).sum()})
+    return pd.DataFrame(rows)
 
 
 def confident_mistakes(

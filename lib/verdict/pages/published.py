@@ -95,7 +95,7 @@ def classes_beside(stage: Stage, table: pd.DataFrame, decision: np.ndarray) -> p
     if report.published is None:
         return pd.DataFrame()
     published = read_published(report.published, "_classes")
-    ours = per_class(table, decision).add_prefix("our_").rename(columns={"our_class": "class"})
+    ours = per_class(table, decision, stage=stage).add_prefix("our_").rename(columns={"our_class": "class"})
     return published.merge(ours, on="class", validate="one_to_one")
 
 

@@ -71,6 +71,11 @@ def macro_f1_of(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int = 2) -> Sta
     return OfSums(columns, lambda sums: ratio(sums[..., :n_classes], sums[..., n_classes:]).mean(axis=-1))
 
 
+def class_score_of(y_true: np.ndarray, y_pred: np.ndarray, n_classes: int, label: int, score: str) -> Statistic:
+    """One of the `class_scores` of one class as a function of weights."""
+    return lambda weights: class_scores(confusion_counts(y_true, y_pred, n_classes, weights))[score][..., label]
+
+
 def accuracy_of(y_true: np.ndarray, y_pred: np.ndarray) -> OfSums:
     """`accuracy` as a function of weights; quick to resample."""
     columns = np.column_stack([y_true == y_pred, np.ones(len(y_true))])
