@@ -1,5 +1,7 @@
 """Numbers: how they are shown, stored and looked up, and when a claim about one holds."""
 
+from dataclasses import replace
+
 import pytest
 
 from verdict.base.labels import in_words
@@ -161,6 +163,7 @@ def test_a_claim_is_judged_by_the_interval(numbers, name, comparison, bound, hol
     claim = evaluate_claim(numbers, Claim(id="c", statement="s", number=name, comparison=comparison, bound=bound))
     assert claim.holds is holds
     assert (claim.number, claim.comparison, claim.bound) == (name, comparison, bound)
+    assert evaluate_claim(numbers, replace(claim, applies=False)).verdict == "not applicable"
 
 
 @pytest.mark.parametrize(

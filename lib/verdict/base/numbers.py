@@ -156,8 +156,8 @@ WITHIN, EXCLUDES = "within", "excludes"
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about one number, and whether the number bears it out: None where that is not defined, or an estimate
-    without an interval.
+    """A sentence about one number, and whether the number bears it out: None where that is not defined, an estimate
+    without an interval, or something that could not have come out otherwise (`applies` is false).
 
     A direction, `>`, `<`, `>=` or `<=`, holds only if the whole interval satisfies it. `within` is for "equal", "at
     chance" and "no worse than by": the whole interval lies within `margin` of the bound, in the number's unit (two
@@ -173,6 +173,7 @@ class Claim:
     holds: bool | None = None
     margin: float | None = None
     exhibit: str = ""
+    applies: bool = True
 
     @property
     def verdict(self) -> str:
@@ -197,7 +198,7 @@ def evaluate_claim(numbers: Numbers, claim: Claim) -> Claim:
     measured = numbers[claim.number]
     if comparison == EXCLUDES and measured.kind != ESTIMATE:
         raise ValueError(f"claim {claim.id!r}: {claim.number!r} has no interval to exclude {claim.bound}")
-    return replace(claim, holds=_judged(measured, comparison, claim.bound, margin))
+    return replace(claim, holds=_judged(measured, comparison, claim.bound, margin) if claim.applies else None)
 
 
 def _judged(measured: Number, comparison: str, bound: float, margin: float | None) -> bool | None:

@@ -188,7 +188,7 @@ class Stage:
         return Numbers.load(self.upstream(name, "numbers.json"))
 
     def claim(self, id: str, statement: str, number: str, comparison: str, bound: float, **options: Any) -> Claim:
-        """Record a claim about one of this stage's numbers; options are the `margin` and `exhibit` of `Claim`."""
+        """Record a claim about one of this stage's numbers; options are the last fields of `Claim`."""
         claim = Claim(id, statement, number, comparison, bound, **options)
         self.claims.append(evaluate_claim(self.numbers, claim))
         return self.claims[-1]
