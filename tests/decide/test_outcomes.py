@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from verdict.decide.outcomes import WITHOUT_QUESTIONS, Case, compare_policies, cost_of_belief, evaluate_policy
-from verdict.decide.policy import Costs, Decision, Forced, Outcomes, Policy, price_outcomes
+from verdict.decide.policy import ABOVE_ALL, Costs, Decision, Forced, Outcomes, Policy, price_outcomes
 from verdict.stats.uncertainty import Resampler
 
 AUTO, CLARIFY, HUMAN = Decision
@@ -79,6 +79,14 @@ def test_policy_that_does_nothing_is_degenerate_and_one_that_chooses_is_not():
     assert not choosing.is_degenerate
     assert branches["n_forced"].tolist() == [0, 0, 100, 100]
     assert branches["n"].tolist() == [7068 - 100, 0, 2932 + 100, 2932 + 100]
+
+
+def test_a_share_that_a_rule_fixes_is_no_estimate():
+    _, branches = evaluated(published(), Policy(ABOVE_ALL, 0.6))
+    is_bare = branches["share_low"].isna()
+    assert branches.index[is_bare].tolist() == ["auto", "not auto"] and branches.loc["not auto", "share"] == 1
+    _, branches = evaluated(replace(published(), forced=np.full(10_000, Forced.FOREIGN_BATCH)), Policy(0.5, 0.2))
+    assert branches["share_low"].isna().all() and branches.loc["human", "share"] == 1
 
 
 def test_one_cost_has_one_interval():

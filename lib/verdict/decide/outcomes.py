@@ -46,6 +46,14 @@ class Case:
         """Decisions, (n,)."""
         return decide(self.score, policy, forced=self.forced)
 
+    def spans(self, policy: Policy) -> dict[str, tuple[int, int] | None]:
+        """What a pair's membership of each branch may be; None where a rule says it of all pairs: no score reaches the
+        threshold, or the gate stops the whole batch.
+        """
+        is_stopped = self.forced is not None and bool((self.forced != Forced.NONE).all())
+        closed = {Decision.AUTO: policy.t_auto > 1, Decision.CLARIFY: policy.t_clarify >= policy.t_auto}
+        return {one.text: None if is_stopped or closed.get(one, False) else (0, 1) for one in Decision}
+
     def take(self, rows: np.ndarray) -> Case:
         """Some of the pairs, at least one."""
         forced = None if self.forced is None else self.forced[rows]
@@ -98,10 +106,12 @@ def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
     forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE
     is_auto = decision == Decision.AUTO
     branches = {branch.text: decision == branch for branch in Decision} | {NOT_AUTO: ~is_auto}
+    spans = case.spans(policy)
+    spans[NOT_AUTO] = spans[Decision.AUTO.text]
     rows: list[dict[str, object]] = []
     for name, taken in branches.items():
         estimates = dict.fromkeys(("share", "model_error", "final_error", "lift", "cost"), NOTHING)
-        estimates["share"] = draws.mean(taken, span=(0, 1))
+        estimates["share"] = draws.mean(taken, span=spans[name])
         if taken.any():
             draws_of_branch = draws.of(taken)
             estimates["model_error"] = draws_of_branch.mean(model_wrong[taken], span=(0, 1))

@@ -148,7 +148,7 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
     stage.numbers["policy.test.auto_error"] = auto_error(stage, study.test, study.policy)
     for branch in Decision:
         share = Interval.from_columns(branches.loc[branch.text], "share")
-        stage.numbers[f"policy.test.{branch.text}_share"] = share.number(unit="%", **shared)
+        stage.numbers[f"policy.test.{branch.text}_share"] = stored_number(share, study.draws, unit="%", **shared)
     smaller = min(branches.loc[Decision.AUTO.text, "n"], branches.loc[outcomes.NOT_AUTO, "n"])
     stage.number("policy.test.n_smaller_side", smaller, unit="count", **shared)
     shares = [stage.numbers[f"policy.test.{branch.text}_share"] for branch in Decision]
