@@ -13,6 +13,7 @@ from verdict.decide.guarantee import BETTING
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
+    AFTER,
     ESTIMATED,
     bind,
     compare,
@@ -113,7 +114,7 @@ def test_stricter_promises_let_out_less_and_need_more_groups(stage):
     assert (kept["coverage"].to_numpy() <= seeming["coverage"].to_numpy() + 0.02).all()
     plans = plan_table(stage, parts)
     assert set(plans["error"]) == {0.05} and (plans["more"] >= 0).all()
-    after = plans[plans["plan"] == "after"].iloc[0]
+    after = plans[plans["plan"] == AFTER].iloc[0]
     assert stage.numbers["policy.promise.n_needed"].value == after["groups"]
     assert stage.numbers["policy.promise.n_more"].value == max(after["groups"] - parts[1].n_groups, 0)
 
@@ -121,6 +122,6 @@ def test_stricter_promises_let_out_less_and_need_more_groups(stage):
 def test_without_a_promise_each_level_is_planned(stage):
     _, _, _, parts, _ = promised(stage, error=None)
     plans = plan_table(stage, parts)
-    before = plans[plans["plan"] == "before, errors alike by 0"]
+    before = plans[(plans["plan"] == "before any data") & (plans["correlation_in_group"] == 0)]
     assert before["error"].tolist() == [0.01, 0.02, 0.05, 0.1] and before["groups"].is_monotonic_decreasing
     assert "policy.promise.n_needed" not in stage.numbers

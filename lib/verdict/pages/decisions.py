@@ -277,6 +277,8 @@ LEVELS = (0.01, 0.02, 0.05, 0.1)
 OF_ATTAINABLE = 0.9
 KEPT, ESTIMATED = "keeps its promise", "by its estimate alone"
 LIKENESS = (0.0, 0.5)
+AFTER = "after these data"
+_PLANNED = {"coverage": "share_alone", "alike": "correlation_in_group"}
 
 
 def parts_of(stage: Stage, tuning: Evidence, calibrated: Calibrated, kept: Selection) -> tuple[Known, Known]:
@@ -374,28 +376,35 @@ def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws:
 def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
     """How many groups the promise needs, or one of each level where none is made, before any data and after these.
 
-    Returns error (promised), plan; error_rate, coverage, alike (assumed, or estimated: correlation of errors within a
-    group); groups (that test it, for four chances in five), more (than there are). Before: half of the pairs go out
-    alone, half as often wrong as is promised. After: `OF_ATTAINABLE` of what could go out if the estimates were the
-    truth. Numbers `policy.promise.n_needed` and `.n_more` of the promise that is made.
+    Returns error (promised), plan; error_rate, share_alone, correlation_in_group (of errors), assumed or estimated;
+    groups (that test it, for four chances in five), more (than there are). Before: `plan_before`. After:
+    `OF_ATTAINABLE` of what could go out if the estimates were the truth. Numbers `policy.promise.n_needed` and
+    `.n_more` of the promise that is made.
     """
     settings, second = stage.params.policy.guarantee, parts[1]
     confidence = _confidence(stage)
     own, rows = settings.error if settings else None, []
     for error in [own] if own else LEVELS:
         likeness = LIKENESS if second.n_groups < len(second) else LIKENESS[:1]
-        plans = {f"before, errors alike by {alike:g}": (error / 2, 0.5, alike) for alike in likeness}
-        plans["after"] = _attainable(second, error)
-        for name, (rate, share, alike) in plans.items():
-            sized = {"error_rate": rate, "coverage": share, "group_size": len(second) / second.n_groups, "alike": alike}
-            needed = groups_needed(Promise(error, confidence), **sized) if share > 0 else np.inf
-            row = {"error": error, "plan": name, "error_rate": rate, "coverage": share, "alike": alike}
+        plans = [("before any data", plan_before(error, alike)) for alike in likeness]
+        plans.append((AFTER, dict(zip(plan_before(error), _attainable(second, error), strict=True))))
+        for name, plan in plans:
+            sized = {"group_size": len(second) / second.n_groups, **plan}
+            needed = groups_needed(Promise(error, confidence), **sized) if plan["coverage"] > 0 else np.inf
+            row = {"error": error, "plan": name} | {_PLANNED.get(key, key): value for key, value in plan.items()}
             rows.append(row | {"groups": needed, "more": max(needed - second.n_groups, 0)})
-            if (error, name) == (own, "after"):
+            if (error, name) == (own, AFTER):
                 for key, value in (("n_needed", needed), ("n_more", rows[-1]["more"])):
                     known = value if np.isfinite(value) else np.nan
                     stage.number(f"policy.promise.{key}", known, split=Split.CALIB, kind=EXACT)
     return pd.DataFrame(rows)
+
+
+def plan_before(error: float, alike: float = 0.0) -> dict[str, float]:
+    """What a test is planned for before any data: half of the pairs go out alone, half as often wrong as is promised;
+    `alike` is the correlation of errors in a group.
+    """
+    return {"error_rate": error / 2, "coverage": 0.5, "alike": alike}
 
 
 def _confidence(stage: Stage) -> float:
