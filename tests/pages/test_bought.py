@@ -7,7 +7,7 @@ import pytest
 from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances
 from verdict.base.labels import class_names
 from verdict.decide.deferral import case_of, costs_of, gather, people_of, tuning_table
-from verdict.decide.policy import Decision, Forced
+from verdict.decide.policy import Decision, Forced, Policy, realised
 from verdict.pages.independent import allowed_again, label_curve
 
 SIZES = {"val": 601, "calib": 599, "test": 301, "independent": 1800}
@@ -27,7 +27,7 @@ def studied(stage):
     evidence = gather(stage, "independent", CALIBRATED, KEPT)
     people = people_of(stage, tuning_table(stage, KEPT), "independent")
     costs = costs_of(stage.params.policy, class_names())
-    return evidence, people, label_curve(stage, evidence, people, costs)
+    return evidence, people, label_curve(stage, evidence, people, costs, Policy(0.6, 0.3, 0.05))
 
 
 def changed(stage, **fields):
@@ -47,6 +47,9 @@ def test_labels_let_out_again_what_was_foreign_and_keep_the_promise(stage):
     case = case_of(evidence, people, costs_of(stage.params.policy, class_names()))
     always = case.outcomes.cost[:, Decision.HUMAN].mean()
     assert last["saved"] == pytest.approx(always - last["cost"], abs=0.02) and last["saved_low"] > 0
+    free = case_of(allowed_again(evidence), people, costs_of(stage.params.policy, class_names()))
+    unbought = realised(free.outcomes.cost, free.decide(Policy(0.6, 0.3, 0.05))).mean()
+    assert last["saved_by_labels"] == pytest.approx(unbought - last["cost"], abs=0.02)
     assert last["pays_after"] == pytest.approx(last["labels"] / last["saved"])
     numbers, enough = stage.numbers, curve[curve["kept"] >= 0.8].iloc[0]
     assert numbers["independent.bought.is_enough"].value == 1
@@ -66,9 +69,12 @@ def test_no_number_of_labels_helps_where_the_model_guesses(stage):
     stage.tables["independent", 11] = table.assign(y_true=guessed)
     _, _, curve = studied(stage)
     assert (curve["kept"] == 0).all() and (curve["coverage"] == 0).all() and curve["auto_error"].isna().all()
-    assert (curve["coverage_high"] > 0).all()
+    assert curve["coverage_high"].isna().all(), "by rule, and no estimate"
     assert stage.numbers["independent.bought.is_enough"].value == 0
     assert stage.numbers["independent.bought.groups"].value == 320
+    testing, needed = (stage.numbers[f"independent.bought.{name}"].value for name in ("testing", "needed"))
+    assert testing == curve["testing"].iloc[-1] == 192 and needed > testing
+    assert stage.numbers["independent.bought.could_tell"].value == 0
 
 
 def test_only_the_gates_for_what_is_foreign_are_lifted(stage):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from page_text import told
-from simulated_stage import CALIBRATED, KEPT, make_stage, with_people
+from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances, with_people
 from verdict.base.labels import Split, class_names
 from verdict.base.numbers import POINTS
 from verdict.decide.deferral import costs_of, people_of, tuning_table
-from verdict.decide.policy import Policy
+from verdict.decide.policy import ABOVE_ALL, Policy
 from verdict.pages import independent
 from verdict.pages.calibration import transfer
 
@@ -119,9 +119,8 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     always_human = found.set_index("split").loc["independent", "always_human"]
     gain = stage.numbers["independent.policy_gain"].value
     assert gain == pytest.approx(always_human - stage.numbers["independent.policy_cost"].value)
-    alone = stage.numbers["independent.policy_cost"].value - found.set_index("split").loc["independent", "always_auto"]
-    told = stage.numbers["independent.alone_gain"]
-    assert told.value == pytest.approx(alone) and told.low < told.value < told.high and told.unit == "min"
+    alarm = stage.numbers["independent.policy_cost"].value - found.set_index("split").loc["independent", "unwatched"]
+    assert stage.numbers["independent.alarm_cost"].value == pytest.approx(alarm)
     independent.scores_by_split(stage, tables)
     independent.store_transfer(stage, transfer(stage, list(tables.values()), 2.0), tables)
     for split in (Split.INDEPENDENT, Split.INDEPENDENT_HAND):
@@ -133,5 +132,21 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
 def test_a_policy_that_lets_nothing_out_has_no_error_rate(stage):
     tables = independent.read_tables(stage, KEPT)
     found = decided(stage, tables, Policy(1.0, 1.0, 0.05))
-    assert (found["auto"] == 0).all()
+    assert (found["auto"] == 0).all() and found["auto_high"].gt(0).all(), "another score might reach the threshold"
     assert np.isnan(stage.numbers["independent.auto_error"].value)
+
+
+def test_what_a_rule_or_the_parameters_decide_is_no_estimate(stage):
+    found = decided(stage, independent.read_tables(stage, KEPT), Policy(ABOVE_ALL, 0.3, 0.05))
+    assert (found["auto"] == 0).all() and found[["auto_low", "always_human_low"]].isna().all(axis=None)
+    assert stage.numbers["independent.auto_share"].text == "0 %" and found["clarify_high"].notna().all()
+
+
+def test_an_alarm_costs_what_the_policy_would_save_without_it(stage):
+    with_distances(stage, lambda drawn, split: drawn + 30 * (split == "independent"))
+    found = decided(stage, independent.read_tables(stage, KEPT), Policy(0.6, 0.3, 0.05)).set_index("split")
+    row, numbers = found.loc["independent"], stage.numbers
+    assert row["human"] == 1 and np.isnan(row["human_low"]) and row["cost"] == row["always_human"]
+    assert numbers["independent.alarm_cost"].value == pytest.approx(row["cost"] - row["unwatched"])
+    assert numbers["independent.unwatched_share"].low > 0.3 and numbers["independent.unwatched_error"].low > 0
+    assert numbers["independent.policy_gain"].text == "0 min"

@@ -16,13 +16,13 @@ import pandas as pd
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
 from verdict.base.numbers import COUNT, ESTIMATE, EXACT, POINTS, SETTING, Number
 from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
-from verdict.decide.guarantee import POWER, Known, keep_promise
+from verdict.decide.guarantee import POWER, Known, groups_needed, keep_promise
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Decision, Forced, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
 from verdict.model.selection import Selection
-from verdict.pages.decisions import auto_error, known_of, promise_of
+from verdict.pages.decisions import auto_error, known_of, plan_before, promise_of, stored_number
 from verdict.pages.evaluation import accuracy_by
 from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import macro_f1_of
@@ -32,7 +32,7 @@ from verdict.stats.weighted import ratio, row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
 Tables = Mapping[str, pd.DataFrame]
-# Where it cannot help, a policy may cost so much of a person for every case more.
+# Where it cannot help, a policy may cost so much of a person's price more than a person for every case.
 DEARER = 0.05
 
 
@@ -135,38 +135,48 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
     """What the policy does on each split of `Evidence`.
 
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
-    expected over people), cost, always_auto, always_human (means), gain (over always_human, paired) and room (gain and
-    `DEARER` of always_human), with intervals. Numbers `<split>.auto_share`, `.auto_error`, `.policy_cost`,
-    `.policy_gain`, `.policy_room`, `.alone_gain` (saved by always acting alone, against the policy) of independent
-    splits.
+    expected over people), cost, unwatched (without the gates for what is foreign), always_auto, always_human (means)
+    and gain (over always_human, paired), with intervals. Numbers of independent splits: `<split>.auto_share`,
+    `.auto_error`, `.policy_cost`, `.policy_gain`; of the same policy without these gates `.unwatched_share`,
+    `.unwatched_error` and `.alarm_cost`, what it would save.
     """
     rows = []
     for split, found in evidence.items():
         case, draws = case_of(found, people, costs), stage.resampler(found.groups)
-        decision = case.decide(policy)
-        row = {branch.text: draws.mean(decision == branch, span=SHARE) for branch in Decision}
+        decision, spans = case.decide(policy), case.spans(policy)
+        free = case_of(allowed_again(found), people, costs)
+        unwatched = free.decide(policy)
+        row = {branch.text: draws.mean(decision == branch, span=spans[branch.text]) for branch in Decision}
         row["auto_error"] = auto_error(stage, case, policy, split)
         cost, error = case.means(decision, draws)
-        row |= {"error": error, "cost": cost}
+        row |= {"error": error, "cost": cost, "unwatched": free.means(unwatched, draws)[0]}
         for branch in (Decision.AUTO, Decision.HUMAN):
             row[f"always_{branch.text}"] = case.means(np.full(len(found), branch), draws)[0]
         saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
         # Where all is handed over, the policy is a person for every case: an identity, and no estimate.
         span = None if (decision == Decision.HUMAN).all() else (-case.outcomes.dearest, case.outcomes.dearest)
         row["gain"] = draws.mean(saved, span=span)
-        most = DEARER * row["always_human"].value
-        room = Interval(*(most + getattr(row["gain"], end) for end in ("value", "low", "high")))
-        rows.append({"split": split, "n": len(found)} | bounded(row | {"room": room}))
+        human = case.outcomes.cost[:, Decision.HUMAN]
+        if split != Split.TEST and people.is_simulated and len(np.unique(human.round(9))) <= len(stage.classes):
+            # The parameters and calib say what people do here, and nothing of this split but the mix of its classes.
+            given = ["always_human", *(("cost", "error") if (decision == Decision.HUMAN).all() else ())]
+            row |= {name: Interval(row[name].value) for name in given}
+        rows.append({"split": split, "n": len(found)} | bounded(row))
         if split != Split.TEST:
-            alone = draws.mean(realised(case.outcomes.cost, decision) - case.outcomes.cost[:, Decision.AUTO])
-            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "policy_room": room, "alone_gain": alone}
+            dearer = realised(case.outcomes.cost, decision) - realised(case.outcomes.cost, unwatched)
+            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "alarm_cost": draws.mean(dearer)}
+            stored |= {"auto_share": row["auto"], "unwatched_share": draws.mean(unwatched == Decision.AUTO, span=SHARE)}
             for name, interval in stored.items():
-                number = interval.number(n=len(found), split=split, unit="min")
-                stage.numbers[f"{split}.{name}"] = replace(number, kind=EXACT) if number.low is None else number
-            stage.estimates(split, {"auto_share": row["auto"]}, {"auto_share": "%"}, n=len(found), split=split)
+                unit = "%" if name.endswith("share") else "min"
+                told = stored_number(interval, draws, n=len(found), split=split, unit=unit)
+                stage.numbers[f"{split}.{name}"] = told
             stage.numbers[f"{split}.auto_error"] = row["auto_error"]
-    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", "policy_room", "alone_gain"))
+            stage.numbers[f"{split}.unwatched_error"] = auto_error(stage, free, policy, split)
+    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", *_UNWATCHED))
     return pd.DataFrame(rows)
+
+
+_UNWATCHED = ("alarm_cost", "unwatched_share", "unwatched_error")
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
@@ -334,18 +344,20 @@ def allowed_again(evidence: Evidence) -> Evidence:
     return replace(evidence, forced=np.where(is_foreign, Forced.NONE, evidence.forced))
 
 
-def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: Costs) -> pd.DataFrame:
+def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: Costs, policy: Policy) -> pd.DataFrame:
     """Labelled groups of a foreign set, against what may then go out alone of the rest, and what that costs.
 
     Groups are drawn `N_DRAWS` times. Of each draw the share that orders thresholds on calib orders them here, the
     others test the promise, and all choose the cheapest thresholds that keep it; score and temperature stay. Each pair
     is judged by the draws that did not buy its label; intervals are over groups, the draws as they are.
 
-    Returns groups, labels (mean number of pairs); kept (share of draws in which a threshold keeps the promise), broken
-    (share in which the rest that goes out alone breaks it); coverage, auto_error, cost and saved (against a
-    person for every case), with intervals; pays_after: cases until labels at a person's price have paid. No rows
-    without such a set or a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of
-    groups that suffices in `POWER` of the draws, or else of the largest, and `.is_enough`.
+    Returns groups, testing (of these), labels (mean number of pairs); kept (share of draws in which a threshold keeps
+    the promise), broken (share in which the rest that goes out alone breaks it); coverage, auto_error, cost, saved
+    (against a person for every case) and saved_by_labels (against the thresholds of calib, stopped for nothing
+    foreign), with intervals; pays_after: cases until labels at a person's price have paid. No rows without such a set
+    or a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of groups that suffices
+    in `POWER` of the draws, or else of the largest; `.is_enough`; `.needed` to test it, by `plan_before`;
+    `.n_groups`; and `.could_tell`: whether it is enough, or as many tested it as are needed.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:
@@ -354,21 +366,31 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     names, codes = np.unique(free.groups.astype(str), return_inverse=True)
     sizes = [n for n in GROUPS if n <= (1 - LEFT) * len(names)]
     case, known, rows = case_of(free, people, costs), known_of(free), []
+    draws, unbought = stage.resampler(free.groups), realised(case.outcomes.cost, case.decide(policy))
     for n in sizes:
         rng, after = stage.rng("labels.bought", free.split, n), []
         for _ in range(N_DRAWS):
             place = rng.permutation(len(names))[codes]
-            orders = place < round((1 - settings.calib_share_for_sets) * n)
+            n_orders = round((1 - settings.calib_share_for_sets) * n)
+            orders = place < n_orders
             after.append(_after(stage, case, known, orders, ~orders & (place < n)))
-        row = {"groups": n, "labels": len(free) - np.mean([sums[0].sum() for _, sums in after])}
+        row = {"groups": n, "testing": n - n_orders}
+        row["labels"] = len(free) - np.mean([sums[0].sum() for _, sums in after])
         row["kept"] = np.mean([is_kept for is_kept, _ in after])
         errors = [sums[2].sum() / max(sums[1].sum(), 1) for _, sums in after]
         row["broken"] = np.mean(np.array(errors) > settings.guarantee.error)
-        row |= bounded(_judged(stage.resampler(free.groups), case, np.sum([sums for _, sums in after], axis=0)))
+        sums = np.sum([sums for _, sums in after], axis=0)
+        row |= bounded(_judged(draws, case, sums, unbought))
         labels_cost = row["labels"] * costs.human
         rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else np.inf})
     if rows:
-        _store(stage, free.split, pd.DataFrame(rows))
+        _store(stage, free.split, pd.DataFrame(rows), draws)
+        plan = {"group_size": len(free) / len(names), **plan_before(settings.guarantee.error)}
+        counts = {"needed": groups_needed(promise_of(stage), **plan), "n_groups": len(names)}
+        stage.counts(f"{free.split}.bought", counts, split=free.split)
+        told = {name: stage.numbers[f"{free.split}.bought.{name}"].value for name in ("is_enough", "testing", "needed")}
+        could_tell = told["is_enough"] or told["testing"] >= told["needed"]
+        stage.number(f"{free.split}.bought.could_tell", could_tell, split=free.split, kind=EXACT)
     return pd.DataFrame(rows)
 
 
@@ -385,15 +407,19 @@ def _after(stage: Stage, case: Case, known: Known, orders: np.ndarray, tests: np
     return len(promised.thresholds) > 0, np.where(bought, 0.0, np.stack(columns))
 
 
-def _judged(draws: Resampler, case: Case, sums: np.ndarray) -> dict[str, Interval]:
-    """Coverage, auto_error, cost and saved from the sums of all draws, see `_after`."""
+def _judged(draws: Resampler, case: Case, sums: np.ndarray, unbought: np.ndarray) -> dict[str, Interval]:
+    """Coverage, auto_error, cost, saved and saved_by_labels from the sums of all draws, see `_after`; `unbought` (n,):
+    costs without labels.
+    """
     rows = sums[0] > 0
     alone, wrong, cost = sums[1:, rows] / sums[0, rows]
-    saved, own = (case.outcomes.cost[rows, Decision.HUMAN] - cost).round(12), draws.of(rows)  # no noise of summing
+    saved, by_labels = ((one[rows] - cost).round(12) for one in (case.outcomes.cost[:, Decision.HUMAN], unbought))
+    own = draws.of(rows)
     dearest = case.outcomes.dearest
     # Where everything is asked it is what the parameters say, and no estimate.
-    spans = [SHARE, (0.0, dearest), (-dearest, dearest)] if saved.any() else [SHARE, None, None]
-    coverage, mean_cost, gain = own.means(np.column_stack([alone, cost, saved]), spans)
+    spans = [(0.0, dearest), (-dearest, dearest)] if saved.any() else [None, None]
+    columns = np.column_stack([alone, cost, saved, by_labels])
+    coverage, mean_cost, gain, of_labels = own.means(columns, [SHARE if alone.any() else None, *spans, None])
 
     def rate(weights: Weights) -> np.ndarray:
         return ratio(weighted_mean(wrong, weights), weighted_mean(alone, weights), empty=np.nan)
@@ -401,17 +427,20 @@ def _judged(draws: Resampler, case: Case, sums: np.ndarray) -> dict[str, Interva
     error = NOTHING
     if alone.any():
         error = own.interval(rate) if wrong.any() else own.of(alone > 0).mean(wrong[alone > 0], span=SHARE)
-    return {"coverage": coverage, "auto_error": error, "cost": mean_cost, "saved": gain}
+    return {"coverage": coverage, "auto_error": error, "cost": mean_cost, "saved": gain, "saved_by_labels": of_labels}
 
 
-def _store(stage: Stage, split: str, table: pd.DataFrame) -> None:
+def _store(stage: Stage, split: str, table: pd.DataFrame, draws: Resampler) -> None:
     enough = table[table["kept"] >= POWER]
     row = (table.tail(1) if enough.empty else enough.head(1)).iloc[0]
-    prefix, units = f"{split}.bought", {"coverage": "%", "auto_error": "%", "cost": "min", "saved": "min"}
-    stage.counts(prefix, {name: round(row[name]) for name in ("groups", "labels")}, split=split)
+    prefix, units = f"{split}.bought", {"coverage": "%", "auto_error": "%"}
+    units |= dict.fromkeys(("cost", "saved", "saved_by_labels"), "min")
+    stage.counts(prefix, {name: round(row[name]) for name in ("groups", "testing", "labels")}, split=split)
     stage.number(f"{prefix}.is_enough", not enough.empty, split=split, kind=EXACT)
     for name in ("kept", "broken"):
         stage.number(f"{prefix}.{name}", row[name], n=N_DRAWS, split=split, unit="%", kind=EXACT)
-    stage.estimates(prefix, {name: Interval.from_columns(row, name) for name in units}, units, split=split)
+    for name, unit in units.items():
+        told = stored_number(Interval.from_columns(row, name), draws, unit=unit, split=split)
+        stage.numbers[f"{prefix}.{name}"] = told
     after = row["pays_after"] if np.isfinite(row["pays_after"]) else np.nan
     stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)
