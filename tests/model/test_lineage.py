@@ -5,6 +5,8 @@ import pytest
 from verdict.base.params import TrialParams, load_params
 from verdict.model.lineage import (
     DEPTH,
+    best_compared,
+    depth_text,
     differences_in_training,
     epochs_text,
     frozen_twin,
@@ -78,6 +80,18 @@ def test_the_twin_is_trained_alike_or_at_least_as_long(order):
     assert frozen_twin((FROZEN, DEEP, AT_ONCE)[::order], "deep") == AT_ONCE
     assert frozen_twin((FROZEN, DEEP, BLIND), "deep") == FROZEN
     assert least_trained((TWIN, FROZEN, DEEP)) == FROZEN
+
+
+def test_unfreezing_is_measured_where_nothing_else_differs():
+    drawn = trial("drawn", "frozen", 2, epochs=4, patience=4, learning_rate=5e-4, oversample={"relation": 1.5})
+    other = trial("other", "frozen", 3, epochs=4, patience=4, learning_rate=5e-4)
+    trials = (FROZEN, TWIN, drawn, other, DEEP)
+    assert best_compared(trials, ["drawn", "other", "deep"]) == "deep", "it unfreezes as much as the kept one"
+    assert best_compared(trials, ["drawn", "other"]) == "other"
+    assert best_compared((FROZEN, drawn), ["drawn"]) == "drawn" and best_compared((FROZEN,), []) == ""
+    assert depth_text(trials, "deep") == "2 blocks of the text encoder"
+    both = trial("both", text_blocks=3, vision_blocks=1)
+    assert depth_text((both,), "both") == "1 block of the vision encoder and 3 blocks of the text encoder"
 
 
 def test_controls_and_deep_trials_are_no_twins():

@@ -15,7 +15,17 @@ def of(prefix, *names, value=UP, **more):
     return {f"{prefix}.{name}": one for name, one in (dict.fromkeys(names, value) | more).items()}
 
 
-NAMES = ("trial", "seed", "best", "unfrozen", "frozen", "least_trained", "training", "training_of_frozen")
+NAMES = (
+    "trial",
+    "seed",
+    "best",
+    "unfrozen",
+    "frozen",
+    "least_trained",
+    "training",
+    "training_of_frozen",
+    "unfrozen_blocks",
+)
 COUNTS = {"n_others": 4, "n_ahead": 0, "n_fewer": 0, "n_better": 1, "n_worse": 0, "n_compared": 10, "margin": 0.01}
 KEPT = of("selection", "macro_f1", "gain_over_frozen", "gain_of_longer_training", **COUNTS)
 KEPT |= {f"selection.{name}": named(f"<{name}>") for name in NAMES}
@@ -127,8 +137,8 @@ CASES = [
     (PAGE_04, KEPT, {}, "it scores best on val, and none trains fewer parameters. Its", "only candidate", "the fewest"),
     (PAGE_04, KEPT, {"selection.n_fewer": 2}, f"none that trains fewer parameters is shown to lie {MARGIN} it (un"),
     (PAGE_04, KEPT, {}, "shown to be better than 1 and worse than 0 of 4 other candidates"),
-    *by_interval(PAGE_04, KEPT, "selection.gain_over_frozen", "Unfreezing adds", "costs", "Unfreezing shows"),
-    *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "Unfreezing adds", "costs", "shows no change"),
+    *by_interval(PAGE_04, KEPT, "selection.gain_over_frozen", "Unfreezing <unfrozen_blocks> adds", "costs", "shows"),
+    *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "<unfrozen_blocks> adds", "costs", "shows no change"),
     (PAGE_05, TESTED, {}, "(**<unfrozen>** minus **<frozen>**; training <training>).", "longer"),
     (
         PAGE_04,

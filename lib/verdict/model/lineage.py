@@ -108,6 +108,28 @@ def frozen_twin(trials: Sequence[TrialParams], name: str) -> TrialParams | None:
     return min(frozen_trials(trials), key=distance, default=None)
 
 
+def best_compared(trials: Sequence[TrialParams], names: Sequence[str]) -> str:
+    """Of trials that unfreeze something, the first with a frozen candidate that is trained alike, of several one that
+    unfreezes what the first of all does; the first of all where there is none, "" without any.
+    """
+    depths = {trial.name: [getattr(trial, part) for part in DEPTH] for trial in trials}
+
+    def lacks(name: str) -> tuple[bool, bool]:
+        twin = frozen_twin(trials, name)
+        is_alike = twin is not None and not differences_in_training(trials, twin.name, name)
+        return not is_alike, depths[name] != depths[names[0]]
+
+    return min(names, key=lacks, default="")
+
+
+def depth_text(trials: Sequence[TrialParams], name: str) -> str:
+    """What a trial trains of the encoders, such as "1 block of the vision encoder and 2 blocks of the text encoder"."""
+    trial = lineage(trials, name)[-1]
+    depths = {part.partition("_")[0]: getattr(trial, part) for part in DEPTH if getattr(trial, part)}
+    told = (f"{n} block{'s' * (n != 1)} of the {part} encoder" for part, n in depths.items())
+    return " and ".join(told)
+
+
 def least_trained(trials: Sequence[TrialParams]) -> TrialParams | None:
     """The frozen candidate with the fewest epochs in all, the first of several; None where there is no frozen one."""
     return min(frozen_trials(trials), key=lambda trial: n_epochs(trials, trial.name), default=None)

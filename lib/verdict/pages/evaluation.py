@@ -254,13 +254,14 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     answers = collect(stage, trial, Split.VAL)
     seed, trials = answers.seeds[int(np.argmax(answers.scores()))], stage.params.training.trials
     deep = {one.name for one in trials if any(getattr(one, name) for name in DEPTH)}
-    unfrozen = next((name for name in (trial, *ranking["trial"]) if name in deep), "")
+    unfrozen = lineage.best_compared(trials, [name for name in (trial, *ranking["trial"]) if name in deep])
     twin = lineage.frozen_twin(trials, unfrozen) if unfrozen else None
     kept = stage.predictions(Split.VAL, trial=trial, seed=seed)
     numbers = estimate(kept, prefix="selection", stage=stage, names=("macro_f1",))
     frozen, least = twin.name if twin else "", least_trained(trials)
     start = least.name if least else ""
     names = {"trial": trial, "seed": str(seed), "best": best, "unfrozen": unfrozen, "frozen": frozen}
+    names["unfrozen_blocks"] = lineage.depth_text(trials, unfrozen) if unfrozen else ""
     names |= {"least_trained": start, "training": training_text(trials, unfrozen, frozen) if frozen else ""}
     names |= {"training_of_frozen": training_text(trials, frozen, start) if frozen else ""}
     numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
