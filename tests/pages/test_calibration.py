@@ -160,6 +160,10 @@ def test_gaps_by_family_are_confidence_minus_accuracy(stage, test):
     whole = calibration.gaps_by(stage, test, stage.pairs("test").drop(columns="family"), unit)
     assert set(whole["label"]) == {"answered entailment", "answered contradiction"}
     assert whole["n"].sum() == len(test)
+    calibration.store_gaps(stage, gaps)
+    assert stage.numbers["calibration.test.n_families_off"].value == 2
+    first = f"{gaps['label'].iloc[0]} {100 * gaps['value'].iloc[0]:+.1f} points, "
+    assert stage.numbers["calibration.test.families_off"].text.startswith(first)
 
 
 def test_no_temperature_beats_the_oracle_of_a_split(stage):

@@ -118,6 +118,9 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets, test):
     broken = coverage.coverage_table(stage, sets, [opposite], T)
     coverage.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
+    for prefix, n_missed in (("fine", 0), ("broken", 2)):
+        coverage.count_missed(stage, prefix)
+        assert stage.numbers[f"{prefix}.n_kinds_missed"].value == n_missed
 
 
 def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets, test):

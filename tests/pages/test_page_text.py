@@ -211,7 +211,7 @@ CASES = [
     ),
     (
         PARTS,
-        of("calibration.test", n_families=4),
+        of("calibration.test", n_families=4) | {"calibration.test.families_off": named("colour +2.6 points")},
         {"calibration.test.n_families_off": 2},
         "is off on",
         "no part is shown",

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import Split
+from verdict.base.labels import Split, in_words
 from verdict.base.numbers import EXACT, SETTING, named
 from verdict.decide import temperature as calibrators
 from verdict.decide.temperature import LOG_T_BOUND, Temperature, nll_curve
@@ -211,6 +211,16 @@ def gaps_by(stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temp
     columns = ["label", "n", "confidence", "accuracy", "value", "low", "high", "p_holm"]
     found = pd.DataFrame(rows, columns=columns).assign(p_holm=lambda part: uncertainty.holm(part["p_holm"]))
     return found.sort_values("value", ascending=False, ignore_index=True)
+
+
+def store_gaps(stage: Stage, gaps: pd.DataFrame) -> None:
+    """Numbers `calibration.test.n_families`, `.n_families_off` (whose gap differs from zero) and `.families_off`: the
+    widest of these gaps, in words.
+    """
+    off = gaps[gaps["p_holm"] < 1 - stage.params.statistics.level].sort_values("value", key=abs, ascending=False)
+    stage.counts("calibration.test", {"n_families": len(gaps), "n_families_off": len(off)}, split=str(Split.TEST))
+    told = ", ".join(f"{in_words(one.label)} {100 * one.value:+.1f} points" for one in off.head(3).itertuples())
+    stage.numbers["calibration.test.families_off"] = named(told)
 
 
 def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:

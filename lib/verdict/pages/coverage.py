@@ -285,3 +285,10 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
             stored[f"{name}_shortfall"] = Interval.from_columns(row, "shortfall")
             units[f"{name}_shortfall"] = POINTS
     stage.estimates(prefix, stored, units, n=n, split=split)
+
+
+def count_missed(stage: Stage, prefix: str) -> None:
+    """Number `<prefix>.n_kinds_missed`: kinds of sets whose largest shortfall is shown to lie above zero."""
+    kinds = (f"{prefix}.{kind}_shortfall" for kind in ("coverage", "adaptive", "short", "class"))
+    missed = [name for name in kinds if name in stage.numbers and (stage.numbers[name].low or 0) > 0]
+    stage.counts(prefix, {"n_kinds_missed": len(missed)}, split=str(Split.TEST))
