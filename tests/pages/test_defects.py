@@ -367,7 +367,7 @@ def controls_stand_beside_the_model(references, folder):
     test.assign(logit_1=-test["logit_1"]).to_parquet(folder / "shuffled.parquet")
     stage.upstream = lambda *asked: folder / "shuffled.parquet"
     rows = references(stage, evaluation.Selection("text1", 11, "frozen", "text1")).set_index("answers")
-    for words in ("without the image", "without the hypothesis", "another pair's", "always the more frequent label"):
+    for words in ("without the image", "without the hypothesis", "another pair's", "always "):
         found = rows[rows.index.str.contains(words)]
         assert len(found) == 1
         assert found[["macro_f1_low", "macro_f1_high"]].notna().all(axis=None)

@@ -6,6 +6,7 @@ buckets on the same data may differ from the published ones by the words that co
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Label, Split, class_names
-from verdict.base.numbers import POINTS, Numbers
+from verdict.base.numbers import EXACT, POINTS, Numbers
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
 
@@ -97,15 +98,18 @@ def store_sentence_alone(
     interval. Numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`, their difference.
     """
     of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
+    gain = right["words"] - right["larger_class"]
     answers = {
         "hypothesis_only": ("the hypothesis alone", right["words"], (0, 1), "%"),
-        "larger_class": ("the larger class of train", right["larger_class"], (0, 1), "%"),
-        "hypothesis_only_gain": ("the first minus the second", right["words"] - right["larger_class"], (-1, 1), POINTS),
+        "larger_class": ("one class, always", right["larger_class"], (0, 1), "%"),
+        # Words that say one class always are no better than it: an identity, and no estimate.
+        "hypothesis_only_gain": ("the first minus the second", gain, (-1, 1) if gain.any() else None, POINTS),
     }
     rows, split = [], str(pairs["split"].iloc[0])
     for name, (words, values, span, unit) in answers.items():
         share = of_rows.mean(values, span=span)
-        numbers[f"data.{name}"] = share.number(n=len(pairs), split=split, unit=unit)
+        told = share.number(n=len(pairs), split=split, unit=unit)
+        numbers[f"data.{name}"] = told if span else replace(told, kind=EXACT)
         rows.append({"answers": words, **with_bounds("share_right", share)})
     return pd.DataFrame(rows)
 

@@ -310,13 +310,14 @@ def noise_of_best(stage: Stage, scores: pd.DataFrame, kept: Selection) -> pd.Dat
 
 def references(stage: Stage, kept: Selection) -> pd.DataFrame:
     """Scores on test of the kept model and of what it must beat: the majority label, controls, frozen encoders."""
-    train = stage.pairs(Split.TRAIN)["label"]
-    frequent = class_names().index(str(train.value_counts().idxmax()))
+    counts = stage.pairs(Split.TRAIN)["label"].value_counts()
+    frequent = class_names().index(str(counts.idxmax()))
+    told = f"always {counts.idxmax()}" + (", train's more frequent label" if counts.max() > counts.min() else "")
     table = stage.predictions(Split.TEST, trial=kept.trial, seed=kept.seed)
     majority = table.assign(logit_1=1.0 if frequent else -1.0)
     file = stage.upstream(TRIAL_STAGE, "shuffled.parquet", kept.trial)
     shuffled = pd.read_parquet(file, filters=[("seed", "==", kept.seed)])
-    rows = [_reference(stage, "always the more frequent label of train", majority, "test.majority")]
+    rows = [_reference(stage, told, majority, "test.majority")]
     for trial in stage.params.training.trials:
         if trial.role == "control":
             own = seeds(stage.all_params, trial.name)
