@@ -139,7 +139,7 @@ CASES = [
     (PAGE_04, KEPT, {}, "shown to be better than 1 and worse than 0 of 4 other candidates"),
     *by_interval(PAGE_04, KEPT, "selection.gain_over_frozen", "Unfreezing <unfrozen_blocks> adds", "costs", "shows"),
     *by_interval(PAGE_05, TESTED, "test.gain_over_frozen", "<unfrozen_blocks> adds", "costs", "shows no change"),
-    (PAGE_05, TESTED, {}, "(**<unfrozen>** minus **<frozen>**; training <training>).", "longer"),
+    (PAGE_05, TESTED, {}, "**<unfrozen>** minus **<frozen>**; training <training>.", "longer"),
     (
         PAGE_04,
         KEPT,
