@@ -25,7 +25,7 @@ from report_tools import (
 )
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file, write_text
-from verdict.base.numbers import Number, Numbers
+from verdict.base.numbers import Number, Numbers, named
 from verdict.base.params import load_params
 from verdict.report import publish as module
 from verdict.report.executions import Execution
@@ -88,6 +88,13 @@ def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
     write_text(folder / "files" / "old.csv", "of an earlier copy")
     assert set(read_published(publish("demo"))["files"]) == set(found["files"])
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_of_the_trials_a_copy_holds_the_kept_one(project):
+    notebook("04_choice", *CELLS)
+    stage("04_choice", *CELLS, numbers=Numbers({"selection.trial": named("b")}), dirty=False)
+    files = read_published(publish("demo"))["files"]
+    assert "03_steps-b.html" in files and "03_steps-a.html" not in files
 
 
 def test_a_report_and_its_copy_are_two_folders(project):

@@ -1,7 +1,7 @@
 """The copy of a report that is kept in git, for readers without Python: `python -m verdict.report.publish`.
 
-Rendered anew without what makes up most of a report's size (executed notebooks, large tables, the pages of single
-trials but the first), with pictures as WebP, and handed to `git add`; the commit is left to whoever publishes.
+Rendered anew without what makes up most of a report's size (executed notebooks, large tables, the pages of
+trials but the kept one), with pictures as WebP, and handed to `git add`; the commit is left to whoever publishes.
 `published.json` beside the pages says what they were made from. With `--zip` the copy is also packed, to hand in.
 """
 

@@ -43,8 +43,8 @@ def build_site(profile: str, *, only: str | None = None, copy: Path | None = Non
     """Render the pages of a profile and its index, of one notebook (and the index), or "index" alone with `only`.
 
     With `copy` make the small copy that is kept in git in this folder: without executed notebooks and large tables, and
-    with the first page alone of a notebook that was executed several times. FileNotFoundError if nothing was executed
-    for the profile, or `only` names no page.
+    of trials with the page of the kept one alone. FileNotFoundError if nothing was executed for the profile, or `only`
+    names no page.
     """
     from verdict.report.index import page_cards, page_evidence, render_index
 
@@ -125,9 +125,15 @@ def _made(execution: Execution, site: Site, errors: list[str], target: Path) -> 
 
 
 def _without_repeats(executions: list[Execution]) -> list[Execution]:
-    """Executions in their order, of trials the first of each notebook alone."""
-    first: dict[str, str] = {}
-    return [e for e in executions if not e.is_trial or first.setdefault(e.notebook, e.name) == e.name]
+    """Executions in their order, of trials one of each notebook: the kept one, or else the first."""
+    chosen = {e.notebook: e.name for e in executions if e.name == _of_kept_trial(e.notebook, executions)}
+    return [e for e in executions if not e.is_trial or chosen.setdefault(e.notebook, e.name) == e.name]
+
+
+def _of_kept_trial(stem: str, executions: Iterable[Execution]) -> str:
+    """What the page of a notebook is called that was executed for the kept trial."""
+    kept = next((e.numbers["selection.trial"].words for e in executions if "selection.trial" in e.numbers), "")
+    return f"{stem}-{kept}"
 
 
 def _site(profile: str, present: list[Execution], executions: list[Execution]) -> Site:
@@ -184,9 +190,10 @@ def _checklists(site: Site, errors: list[str]) -> str:
 
 
 def _look(site: Site, stems: Iterable[str]) -> list[Link]:
-    """The pages of this report among those that somebody is sent to."""
+    """The pages of this report among those that somebody is sent to, of trials that of the kept one."""
     links = {link.name: link for link in (Link(INDEX, "Index"), *site.links)}
-    return [links[name] for stem in stems if (name := page_of(stem, tuple(links)))]
+    named = [(_of_kept_trial(stem, site.executions), page_of(stem, tuple(links))) for stem in stems]
+    return [links[kept if kept in links else first] for kept, first in named if first]
 
 
 def _attribution(executions: list[Execution]) -> str:
