@@ -52,7 +52,7 @@ def test_the_gap_is_what_the_sum_misses():
 def test_the_largest_gap_is_a_number_and_the_table_has_a_row_each(tmp_path, monkeypatch):
     stage, batch = make_stage("08_policy", tmp_path), batch_of(211)
     chosen = sample_decisions(batch, per_branch=1, seed=5)
-    made = [attribution(pair_id, missing=0.02 * k) for k, pair_id in enumerate(chosen["pair_id"])]
+    made = [attribution(pair_id, missing=0.06 * k) for k, pair_id in enumerate(chosen["pair_id"])]
     asked = {}
 
     def attribute_pairs(*arguments, n_steps):
@@ -63,9 +63,11 @@ def test_the_largest_gap_is_a_number_and_the_table_has_a_row_each(tmp_path, monk
     found = explain(stage, KEPT, chosen)
     assert found == made
     assert asked["n_steps"] == stage.params.policy.n_attribution_steps
-    assert stage.numbers["policy.test.attribution_gap"].value == pytest.approx(0.04 / 2)
+    assert stage.numbers["policy.test.attribution_gap"].value == pytest.approx(0.12 / 2)
+    assert (stage.numbers["policy.test.n_explained"].value, stage.numbers["policy.test.n_not_added_up"].value) == (3, 1)
     table = attribution_table(found, chosen)
-    assert table["completeness_gap"].tolist() == pytest.approx([0, 0.01, 0.02])
+    assert table["missed_share_of_change"].tolist() == pytest.approx([0, 0.03, 0.06])
+    assert table["adds_up"].tolist() == ["not to be read" not in title for title in drawings(found, chosen)["titles"]]
     assert table["decision"].tolist() == ["auto", "clarify", "human"]
     drawn = drawings(found, chosen)
     assert {len(part) for part in drawn.values()} == {3}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from verdict.base.numbers import EXACT
+from verdict.base.numbers import EXACT, SETTING
 from verdict.decide.log.items import DecidedBatch
 from verdict.decide.people import keyed_uniform
 from verdict.decide.policy import Decision
@@ -37,6 +37,8 @@ def sample_decisions(batch: DecidedBatch, *, per_branch: int, seed: int) -> pd.D
     return drawn.assign(decision=[Decision(code).text for code in drawn["decision"]]).reset_index(drop=True)
 
 
+# Attributions that miss more of the change of the margin are not to be read.
+ADDS_UP = 0.05
 ANSWERS = {"entailment": "true", "contradiction": "not true"}
 DOES = {
     Decision.AUTO: "Goes out alone",
@@ -73,7 +75,8 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
 def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribution]:
     """Integrated gradients of some decisions; none for saved logits, which lead to no input.
 
-    Stores the number `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any.
+    Stores the numbers `policy.test.attribution_gap`, the largest completeness gap, which is not defined without any,
+    `.n_explained` and `.n_not_added_up`, those whose gap is beyond `policy.attribution_limit`.
     """
     found: list[Attribution] = []
     if not stage.is_recorded and len(chosen):
@@ -82,18 +85,25 @@ def explain(stage: Stage, kept: Selection, chosen: pd.DataFrame) -> list[Attribu
         found = attribute_pairs(stage, kept, chosen, n_steps=stage.params.policy.n_attribution_steps)
     worst = max((attribution.gap for attribution in found), default=float("nan"))
     stage.number("policy.test.attribution_gap", worst, n=len(found), split="test", unit="%", kind=EXACT)
+    if found:
+        stage.number("policy.attribution_limit", ADDS_UP, unit="%", kind=SETTING)
+        n_off = sum(one.gap > ADDS_UP for one in found)
+        stage.counts("policy.test", {"n_explained": len(found), "n_not_added_up": n_off}, split="test")
     return found
 
 
 def attribution_table(found: Sequence[Attribution], chosen: pd.DataFrame) -> pd.DataFrame:
-    """One row a decision: what was decided and answered, margins of pair and baseline, gap, share of the image."""
+    """One row a decision: what was decided and answered, margins of pair and baseline, what the attributions miss of
+    the change between the two, whether they add up, share of the image.
+    """
     if not found:
         return pd.DataFrame()
     table = chosen[["decision", "hypothesis", "answer_name", "true_name"]]
     return table.rename(columns={"answer_name": "model_answer", "true_name": "truth"}).assign(
         margin=[one.margin for one in found],
         margin_of_baseline=[one.baseline_margin for one in found],
-        completeness_gap=[one.gap for one in found],
+        missed_share_of_change=[one.gap for one in found],
+        adds_up=[one.gap <= ADDS_UP for one in found],
         share_of_image=[one.share_of_image for one in found],
     )
 
@@ -104,5 +114,8 @@ def drawings(found: Sequence[Attribution], chosen: pd.DataFrame) -> dict:
         "images": [attribution.image for attribution in found],
         "patches": [attribution.patches for attribution in found],
         "words": [list(zip(a.tokens, a.words, strict=True)) for a in found],
-        "titles": [f"{row.decision}: {row.answer_name}" for row in chosen.itertuples()],
+        "titles": [
+            f"{row.decision}: {row.answer_name}" + ("" if one.gap <= ADDS_UP else "\n(does not add up: not to be read)")
+            for row, one in zip(chosen.itertuples(), found, strict=True)
+        ],
     }
