@@ -40,7 +40,7 @@ MIXED = of("zero_shot", "taught", "held_out", n_held_out=9, held_out_gap=UP, tau
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
 SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "class_shortfall", value=SPANS)
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
-PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, n_own_prices=0)
+PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, glance_wanted=0.8, n_own_prices=0)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
 GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy", "no_questions"))
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
@@ -304,7 +304,16 @@ CASES = [
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
     (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
-    (PEOPLE_ARE, DECIDED, {}, "simulated as the parameters say. Who takes over is right on 0.9", "recorded", "own."),
+    (
+        PEOPLE_ARE,
+        DECIDED,
+        {},
+        "are simulated; the latter guesses now and then, so as not",
+        "recorded",
+        "own.",
+        "nobody",
+    ),
+    (PEOPLE_ARE, DECIDED, {"policy.glance_accuracy": 0.9, "policy.glance_wanted": 0.95}, "the 0.95 of the", "guesses"),
     (PEOPLE_ARE, DECIDED, {"policy.is_simulated": 0}, "drawn from those whose answers were recorded", "simulated"),
     (PEOPLE_ARE, DECIDED, {"policy.n_own_prices": 2}, "for an error whose class has no price of its own."),
     *(

@@ -120,6 +120,8 @@ def _store_settings(stage: Stage, study: PolicyStudy, people: People, calib: Evi
     for name in ("human", "clarify", "error"):
         price = getattr(stage.params.policy.costs, name)
         stage.number(f"policy.price_{name}", price, unit="min", kind=SETTING)
+    wanted = stage.params.policy.human.clarify_accuracy
+    stage.number("policy.glance_wanted", wanted, unit="%", kind=SETTING)
     ids, rows = test.table["pair_id"], np.arange(len(test))
     shared = {"n": len(test), "split": test.split}
     stage.number("policy.n_people_recorded", people.n_recorded(ids), unit="count", **shared)
@@ -368,7 +370,8 @@ def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws:
         for rule, passed in ((KEPT, found.thresholds), (ESTIMATED, seeming)):
             alone = new.let_out >= min(passed, default=ABOVE_ALL)
             wrong = draws.of(alone).mean(new.is_wrong[alone], span=SHARE) if alone.any() else NOTHING
-            found = {"coverage": draws.mean(alone, span=SHARE), "auto_error": wrong}
+            span = SHARE if len(passed) else None
+            found = {"coverage": draws.mean(alone, span=span), "auto_error": wrong}
             rows.append({"error": error, "rule": rule} | bounded(found))
     return pd.DataFrame(rows)
 

@@ -109,9 +109,10 @@ def asking_table(stage: Stage, study: PolicyStudy, tuning: Evidence, test: Evide
     reached = [round(float(person_right(tuning, people.hasty).mean()), 6) for people in wanted]
     for glance, people in sorted(dict(zip(reversed(reached), reversed(wanted), strict=True)).items()):
         calib, case = (case_of(evidence, people, study.costs) for evidence in (tuning, test))
-        decision = case.decide(replace(calib, allowed=study.calib.allowed).tune(tau))
+        policy = replace(calib, allowed=study.calib.allowed).tune(tau)
+        decision = case.decide(policy)
         cost, error = case.means(decision, study.draws)
-        asked = study.draws.mean(decision == Decision.CLARIFY, span=SHARE)
+        asked = study.draws.mean(decision == Decision.CLARIFY, span=case.spans(policy)[Decision.CLARIFY.text])
         row = {"glance_accuracy": glance, "is_in_use": glance == reached[0]}
         rows.append(row | bounded({"asked_about": asked, "accuracy": complement(error), "cost": cost}))
     return pd.DataFrame(rows)
@@ -242,16 +243,17 @@ def price_table(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     each row, by the same promise. Returns error, question (minutes; where classes have prices of their own, `error` is
     what the others cost); alone, asked, handed (shares) and cost (minutes a case), with intervals.
     """
-    prices, tau, columns = stage.params.policy.costs, stage.params.policy.critical_floor, []
+    prices, tau, columns, spans = stage.params.policy.costs, stage.params.policy.critical_floor, [], []
     # Nothing has no multiples.
     errors, questions = (FACTORS if price else (1.0,) for price in (prices.error, prices.clarify))
     grid = [(error, question * prices.clarify) for question in questions for error in errors]
     for error, question in grid:
         changed = {"error": error, "clarify": question}
         calib, test = (at_prices(case, study.costs, **changed) for case in (study.calib, study.test))
-        decision = test.decide(calib.tune(tau))
+        policy = calib.tune(tau)
+        decision, spans = test.decide(policy), [*spans, *test.spans(policy).values(), None]
         columns += [decision == branch for branch in Decision] + [realised(test.outcomes.cost, decision)]
-    found = study.draws.means(np.column_stack(columns), [SHARE, SHARE, SHARE, None] * len(grid))
+    found = study.draws.means(np.column_stack(columns), spans)
     rows = []
     for place, (error, question) in enumerate(grid):
         cells = dict(zip(PANELS, found[4 * place : 4 * place + 4], strict=True))
