@@ -198,7 +198,8 @@ def evaluate_claim(numbers: Numbers, claim: Claim) -> Claim:
     measured = numbers[claim.number]
     if comparison == EXCLUDES and measured.kind != ESTIMATE:
         raise ValueError(f"claim {claim.id!r}: {claim.number!r} has no interval to exclude {claim.bound}")
-    return replace(claim, holds=_judged(measured, comparison, claim.bound, margin) if claim.applies else None)
+    found = _judged(measured, comparison, claim.bound, margin) if claim.applies else None
+    return replace(claim, holds=found, applies=bool(claim.applies))
 
 
 def _judged(measured: Number, comparison: str, bound: float, margin: float | None) -> bool | None:

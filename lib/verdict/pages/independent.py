@@ -140,6 +140,8 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
     `.auto_error`, `.policy_cost`, `.policy_gain`; of the same policy without these gates `.unwatched_share`,
     `.unwatched_error` and `.alarm_cost`, what it would save.
     """
+    stored = {"auto_share": ("auto", "%"), "policy_cost": ("cost", "min"), "policy_gain": ("gain", "min")}
+    stored |= {"alarm_cost": ("alarm", "min"), "unwatched_share": ("alone", "%")}
     rows = []
     for split, found in evidence.items():
         case, draws = case_of(found, people, costs), stage.resampler(found.groups)
@@ -164,19 +166,14 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
         rows.append({"split": split, "n": len(found)} | bounded(row))
         if split != Split.TEST:
             dearer = realised(case.outcomes.cost, decision) - realised(case.outcomes.cost, unwatched)
-            stored = {"policy_cost": row["cost"], "policy_gain": row["gain"], "alarm_cost": draws.mean(dearer)}
-            stored |= {"auto_share": row["auto"], "unwatched_share": draws.mean(unwatched == Decision.AUTO, span=SHARE)}
-            for name, interval in stored.items():
-                unit = "%" if name.endswith("share") else "min"
-                told = stored_number(interval, draws, n=len(found), split=split, unit=unit)
+            row |= {"alarm": draws.mean(dearer), "alone": draws.mean(unwatched == Decision.AUTO, span=SHARE)}
+            for name, (column, unit) in stored.items():
+                told = stored_number(row[column], draws, n=len(found), split=split, unit=unit)
                 stage.numbers[f"{split}.{name}"] = told
             stage.numbers[f"{split}.auto_error"] = row["auto_error"]
             stage.numbers[f"{split}.unwatched_error"] = auto_error(stage, free, policy, split)
-    _fill(stage, evidence, ("auto_share", "auto_error", "policy_cost", "policy_gain", *_UNWATCHED))
+    _fill(stage, evidence, (*stored, "auto_error", "unwatched_error"))
     return pd.DataFrame(rows)
-
-
-_UNWATCHED = ("alarm_cost", "unwatched_share", "unwatched_error")
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
@@ -356,8 +353,7 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     (against a person for every case) and saved_by_labels (against the thresholds of calib, stopped for nothing
     foreign), with intervals; pays_after: cases until labels at a person's price have paid. No rows without such a set
     or a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of groups that suffices
-    in `POWER` of the draws, or else of the largest; `.is_enough`; `.needed` to test it, by `plan_before`;
-    `.n_groups`; and `.could_tell`: whether it is enough, or as many tested it as are needed.
+    in `POWER` of the draws, or else of the largest; `.is_enough`; `.needed` to test it, by `plan_before`; `.n_groups`.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:
@@ -388,9 +384,6 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
         plan = {"group_size": len(free) / len(names), **plan_before(settings.guarantee.error)}
         counts = {"needed": groups_needed(promise_of(stage), **plan), "n_groups": len(names)}
         stage.counts(f"{free.split}.bought", counts, split=free.split)
-        told = {name: stage.numbers[f"{free.split}.bought.{name}"].value for name in ("is_enough", "testing", "needed")}
-        could_tell = told["is_enough"] or told["testing"] >= told["needed"]
-        stage.number(f"{free.split}.bought.could_tell", could_tell, split=free.split, kind=EXACT)
     return pd.DataFrame(rows)
 
 
