@@ -85,6 +85,8 @@ def test_a_share_that_a_rule_fixes_is_no_estimate():
     _, branches = evaluated(published(), Policy(ABOVE_ALL, 0.6))
     is_bare = branches["share_low"].isna()
     assert branches.index[is_bare].tolist() == ["auto", "not auto"] and branches.loc["not auto", "share"] == 1
+    _, branches = evaluated(published(), Policy(ABOVE_ALL, ABOVE_ALL))
+    assert branches["share_low"].isna().all() and branches.loc["human", "share"] == 1
     _, branches = evaluated(replace(published(), forced=np.full(10_000, Forced.FOREIGN_BATCH)), Policy(0.5, 0.2))
     assert branches["share_low"].isna().all() and branches.loc["human", "share"] == 1
 

@@ -51,8 +51,9 @@ class Case:
         threshold, or the gate stops the whole batch.
         """
         is_stopped = self.forced is not None and bool((self.forced != Forced.NONE).all())
-        closed = {Decision.AUTO: policy.t_auto > 1, Decision.CLARIFY: policy.t_clarify >= policy.t_auto}
-        return {one.text: None if is_stopped or closed.get(one, False) else (0, 1) for one in Decision}
+        closed = [is_stopped or policy.t_auto > 1, is_stopped or policy.t_clarify >= policy.t_auto]
+        closed.append(all(closed))
+        return {one.text: None if closed[one] else (0, 1) for one in Decision}
 
     def take(self, rows: np.ndarray) -> Case:
         """Some of the pairs, at least one."""

@@ -166,7 +166,8 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
         rows.append({"split": split, "n": len(found)} | bounded(row))
         if split != Split.TEST:
             dearer = realised(case.outcomes.cost, decision) - realised(case.outcomes.cost, unwatched)
-            row |= {"alarm": draws.mean(dearer), "alone": draws.mean(unwatched == Decision.AUTO, span=SHARE)}
+            alone, span = unwatched == Decision.AUTO, free.spans(policy)[Decision.AUTO.text]
+            row |= {"alarm": draws.mean(dearer), "alone": draws.mean(alone, span=span)}
             for name, (column, unit) in stored.items():
                 told = stored_number(row[column], draws, n=len(found), split=split, unit=unit)
                 stage.numbers[f"{split}.{name}"] = told
@@ -406,7 +407,7 @@ def _judged(draws: Resampler, case: Case, sums: np.ndarray, unbought: np.ndarray
     """
     rows = sums[0] > 0
     alone, wrong, cost = sums[1:, rows] / sums[0, rows]
-    saved, by_labels = ((one[rows] - cost).round(12) for one in (case.outcomes.cost[:, Decision.HUMAN], unbought))
+    saved, by_labels = ((one[rows] - cost).round(12) + 0.0 for one in (case.outcomes.cost[:, Decision.HUMAN], unbought))
     own = draws.of(rows)
     dearest = case.outcomes.dearest
     # Where everything is asked it is what the parameters say, and no estimate.
