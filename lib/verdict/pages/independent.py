@@ -414,6 +414,8 @@ def _judged(draws: Resampler, case: Case, sums: np.ndarray, unbought: np.ndarray
     spans = [(0.0, dearest), (-dearest, dearest)] if saved.any() else [None, None]
     columns = np.column_stack([alone, cost, saved, by_labels])
     coverage, mean_cost, gain, of_labels = own.means(columns, [SHARE if alone.any() else None, *spans, None])
+    if case.is_simulated and not saved.any():
+        mean_cost = Interval(mean_cost.value)
 
     def rate(weights: Weights) -> np.ndarray:
         return ratio(weighted_mean(wrong, weights), weighted_mean(alone, weights), empty=np.nan)
