@@ -13,8 +13,8 @@ from verdict.workflow.stages import RECORDED_RUN
 class Selection:
     """The kept configuration, and the seed of the weights that later stages use.
 
-    `unfrozen` is the kept trial, or the best of those that unfreeze something where it unfreezes nothing; it is
-    compared with `frozen`, which unfreezes nothing and whose training is nearest to its; "" where there is none.
+    `unfrozen` is the trial that unfreezing is measured on (see `lineage.best_compared`); it is compared with `frozen`,
+    which unfreezes nothing and whose training is nearest to its; "" where there is none.
     `reason` says why the trial is kept, as words that follow its name.
     """
 
