@@ -24,27 +24,12 @@ Backbone, Preprocessor = keras_hub.models.DistilBertBackbone, keras_hub.models.D
 class TextRecipe:
     """How a tiny DistilBERT is taught: sentences without labels, and the words of its vocabulary.
 
-    Attributes
-    ----------
-    sentences : () → (shown, meant)
-        Two sequences of equal length. The encoder reads `shown`, and [CLS] is asked for the words of `meant`: the same
-        sentence, or the plain wording that `shown` paraphrases.
-    vocabulary : sequence of str
-        WordPiece entries after the special tokens.
-    n_word_pairs : int
-        Of how many neighbouring words of `meant`, the most frequent ones, [CLS] is asked besides; they tell "black on
-        yellow" from "yellow on black".
-    window : int
-        A batch is drawn from so many sentences of nearly equal length, so that little of it is padding.
-    n_places : int
-        [CLS] is asked besides which word stands at each of so many places of `meant`, padding included; that tells who
-        is left of whom.
-    place_weight : float
-        Of these words, against the masked words.
-    pull : float
-        Weight of the mean squared distance of [CLS] from that of `meant`, towards which it is drawn; 0 for none.
-    unknown : float in [0, 1)
-        Share of the words of `shown` that `meant` lacks to be read as [UNK], so that words never met disturb less.
+    `sentences` gives two sequences of equal length: the encoder reads `shown`, and [CLS] is asked for the words of
+    `meant`, the same sentence or the plain wording that it paraphrases. It is asked besides for the `n_word_pairs` most
+    frequent pairs of neighbouring words of `meant`, telling "black on yellow" from "yellow on black", and, weighed by
+    `place_weight` against masked words, which word stands at each of `n_places`, padding included. `pull` weighs the
+    mean squared distance of [CLS] from that of `meant`, 0 for none; `unknown` is the share of the words that `meant`
+    lacks to be read as [UNK]. A batch is drawn from `window` sentences of nearly equal length.
     """
 
     sentences: Callable[[], tuple[Sequence[str], Sequence[str]]]

@@ -21,25 +21,12 @@ SceneSource = Callable[[int, np.random.Generator], tuple[np.ndarray, dict[str, n
 class VisionRecipe:
     """How a tiny vision transformer is taught.
 
-    Attributes
-    ----------
-    image_size : (height, width) in pixels, multiples of 16
-    draw : (n, rng) → uint8 images (n, H, W, 3) and integer targets
-        `patch.*` (n, n_patches) or (n, n_patches, n_values), read from the patch's token; `scene.*` (n, n_values),
-        read from the class token
-    held_out : mapping of str to source
-        The same from material that `draw` does not use, for the accuracies of the model card; each by what is put
-        behind the tasks' names.
-    classes : number of classes of each target
-    steps, batch, learning_rate : of AdamW with a one-cycle schedule
-    width : of tokens
-    start : Start, optional
-        A cheaper recipe whose weights this one goes on from.
-    task_weights : mapping of str to float
-        Of the tasks' losses; 1 where there is none.
-    pull : float
-        If not 0, `draw` gives n scenes as 2 n images, all plain and then all varied; weight of the mean squared
-        distance of a varied scene's tokens, at unit scale, from the plain scene's, towards which they are drawn.
+    `draw` gives n images, uint8 (n, H, W, 3), and integer targets of so many `classes`: `patch.*` (n, n_patches) or (n,
+    n_patches, n_values), read from the patch's token, `scene.*` (n, n_values), from the class token. `held_out` gives
+    the same from other material, for the model card, by what stands behind the tasks' names. Sides of `image_size` are
+    multiples of 16 pixels; `start` is a cheaper recipe to go on from; `task_weights` of losses are 1 where there are
+    none. With a `pull`, `draw` gives n scenes as 2 n images, all plain and then all varied, and it weighs the mean
+    squared distance of a varied scene's tokens, at unit scale, from the plain scene's.
     """
 
     image_size: tuple[int, int]
