@@ -8,7 +8,7 @@ from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances
 from verdict.base.labels import class_names
 from verdict.decide.deferral import case_of, costs_of, gather, people_of, tuning_table
 from verdict.decide.policy import Decision, Forced, Policy, realised
-from verdict.pages.independent import allowed_again, label_curve
+from verdict.pages.bought import label_curve
 
 SIZES = {"val": 601, "calib": 599, "test": 301, "independent": 1800}
 
@@ -47,7 +47,7 @@ def test_labels_let_out_again_what_was_foreign_and_keep_the_promise(stage):
     case = case_of(evidence, people, costs_of(stage.params.policy, class_names()))
     always = case.outcomes.cost[:, Decision.HUMAN].mean()
     assert last["saved"] == pytest.approx(always - last["cost"], abs=0.02) and last["saved_low"] > 0
-    free = case_of(allowed_again(evidence), people, costs_of(stage.params.policy, class_names()))
+    free = case_of(evidence.unwatched, people, costs_of(stage.params.policy, class_names()))
     unbought = realised(free.outcomes.cost, free.decide(Policy(0.6, 0.3, 0.05))).mean()
     assert last["saved_by_labels"] == pytest.approx(unbought - last["cost"], abs=0.02)
     assert last["pays_after"] == pytest.approx(last["labels"] / last["saved"])
@@ -78,7 +78,7 @@ def test_no_number_of_labels_helps_where_the_model_guesses(stage):
 
 def test_only_the_gates_for_what_is_foreign_are_lifted(stage):
     evidence = gather(stage, "independent", CALIBRATED, KEPT)
-    free = allowed_again(evidence)
+    free = evidence.unwatched
     own = {Forced.EMPTY_SET, Forced.CRITICAL_SIGNAL}
     assert set(np.unique(free.forced)) <= own | {Forced.NONE}
     assert (

@@ -25,7 +25,7 @@ from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import find_item, run_id, write_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
-from verdict.decide.policy import Costs, Floors, Outcomes, Policy, decide, force, price_outcomes
+from verdict.decide.policy import Costs, Floors, Forced, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import composite, distance_confidence
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import answers_of, logits_of
@@ -95,6 +95,12 @@ class Evidence:
         """All signals by name, the consistency included."""
         further = {} if self.consistency is None else {known_signals.QUESTION_CONSISTENCY: self.consistency}
         return dict(self.signals) | further
+
+    @property
+    def unwatched(self) -> Evidence:
+        """The same pairs without the gates for what is foreign."""
+        is_foreign = np.isin(self.forced, (Forced.FOREIGN, Forced.FOREIGN_BATCH))
+        return replace(self, forced=np.where(is_foreign, Forced.NONE, self.forced))
 
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
