@@ -390,7 +390,7 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
     for error in [own] if own else LEVELS:
         likeness = LIKENESS if second.n_groups < len(second) else LIKENESS[:1]
         plans = [("before any data", plan_before(error, alike)) for alike in likeness]
-        plans.append((AFTER, dict(zip(plan_before(error), _attainable(second, error), strict=True))))
+        plans.append((AFTER, _plan_after(second, error)))
         for name, plan in plans:
             sized = {"group_size": len(second) / second.n_groups, **plan}
             needed = groups_needed(Promise(error, confidence), **sized) if plan["coverage"] > 0 else np.inf
@@ -422,13 +422,14 @@ def _estimates(known: Known) -> list[tuple[float, float, float]]:
     return list(zip(steps, n_wrong / n_auto, n_auto / len(known), strict=True))
 
 
-def _attainable(known: Known, error: float) -> tuple[float, float, float]:
-    """Error rate, share and likeness of errors at a part of the largest share that has an error within a limit."""
+def _plan_after(known: Known, error: float) -> dict[str, float]:
+    """As `plan_before`, estimated at a part of the largest share that has an error within a limit."""
     found = _estimates(known)
     most = max((share for _, rate, share in found if rate <= error), default=0.0)
     inside = [one for one in found if one[2] <= OF_ATTAINABLE * most]
     if not inside:
-        return error, 0.0, 0.0
+        return {"error_rate": error, "coverage": 0.0, "alike": 0.0}
     threshold, rate, share = inside[-1]
     alone = known.let_out >= threshold
-    return rate, share, resemblance(known.is_wrong[alone], np.asarray(known.groups)[alone])
+    alike = resemblance(known.is_wrong[alone], np.asarray(known.groups)[alone])
+    return {"error_rate": rate, "coverage": share, "alike": alike}
