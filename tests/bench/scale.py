@@ -1,4 +1,5 @@
-"""Scaling: the same trials on one, two and four workers and on a cluster's nodes, and what work costs by its size.
+"""Scaling: the same trials on one, two and four workers, from which size a cluster's nodes beat one worker, and what
+work costs by its size.
 
 Everything runs in a clone of the project, as `make report` would run it. A run's processor seconds are those of all its
 processes. The model of cost is what a run takes to start, and for each stage a line over pairs; it is fitted on two
@@ -31,6 +32,8 @@ WORKERS = (1, 2, 4)
 SEEDS = (11, 23, 37)
 N_TRIALS = 6
 SIZES = (1024, 4096, 16384)
+# Training pairs at which a cluster is set against one worker: a fit takes a few seconds, and a good part of a minute.
+CLUSTER_SIZES = (16_384, 65_536)
 # What its small jobs ask a cluster for; states are asked for soon, so that waiting for news is not measured.
 ON_SLURM = {"stages": {"default": {"mem_mb": 2000, "minutes": 30}}, "slurm": {"first_check_s": 1}}
 # What the lab asked about.
@@ -173,46 +176,53 @@ def _trials(bench: Bench, params: Params) -> list[str]:
 
 
 def workers(bench: Bench, n_pairs: int) -> dict[str, Any]:
-    """The same trials on 1, 2 and 4 workers, and on the nodes of a cluster where there is one."""
-    params = bench.set(profile(n_pairs, N_TRIALS, SEEDS))
-    bench.measure([bench.record(stages.WARMUP_STAGE)], workers=1)
-    targets, laps = _trials(bench, params), {}
+    """The same trials on 1, 2 and 4 workers."""
+    targets, laps = _ready(bench, n_pairs), {}
     for count in WORKERS:
         bench.forget(stages.TRIAL_STAGE)
         laps[count] = bench.measure(targets, workers=count)
         bench.say(f"{len(targets)} jobs on {count} worker(s): {laps[count].wall_s:.0f} s")
-    alone_s = laps[1].wall_s
     rows = [
-        {"workers": n, **asdict(lap), "speed_up": alone_s / lap.wall_s, "overhead_s": lap.overhead_s(n)}
+        {"workers": n, **asdict(lap), "speed_up": laps[1].wall_s / lap.wall_s, "overhead_s": lap.overhead_s(n)}
         for n, lap in laps.items()
     ]
-    found = {"n_pairs": n_pairs, "n_trials": N_TRIALS, "n_seeds": len(SEEDS), "local": rows, "slurm": None}
-    if reason := slurm.why_not():
-        return {**found, "why_no_slurm": reason}
-    bench.forget(stages.TRIAL_STAGE)
-    return {**found, "slurm": on_slurm(bench, targets, one_worker_s=alone_s)}
+    return {"n_pairs": n_pairs, "n_trials": N_TRIALS, "n_seeds": len(SEEDS), "local": rows}
 
 
-def on_slurm(bench: Bench, targets: Sequence[str], *, one_worker_s: float) -> dict[str, Any]:
-    """The same jobs on a cluster: speed-up, and what scheduling costs each job, by Slurm's own accounting.
+def _ready(bench: Bench, n_pairs: int) -> list[str]:
+    """The trials of a search, everything that they need made."""
+    params = bench.set(profile(n_pairs, N_TRIALS, SEEDS))
+    bench.measure([bench.record(stages.WARMUP_STAGE)], workers=1)
+    return _trials(bench, params)
 
-    Waiting is from submission to start; what starting costs is the allocation's time without the stage's own work.
+
+def cluster(bench: Bench, sizes: Sequence[int]) -> dict[str, Any]:
+    """The same trials on one local worker and on a cluster's nodes, by size; or why there is no cluster.
+
+    What scheduling costs each job is by Slurm's own accounting: waiting is from submission to start, starting the
+    allocation's time without the stage's own work.
     """
-    lap = bench.measure(targets, workers=1, where="slurm")
-    hosts = [bench.field(target, "host") for target in targets]
-    spent = accounting([str(host["job"]) for host in hosts])
-    starting = [spent[str(h["job"])][1] - s for h, s in zip(hosts, lap.job_s, strict=True) if str(h["job"]) in spent]
-    nodes = sorted({host["node"] for host in hosts})
-    bench.say(f"{len(targets)} jobs on {', '.join(nodes)}: {lap.wall_s:.0f} s")
-    return {
-        **asdict(lap),
-        "nodes": nodes,
-        "jobs_by_node": {node: sum(host["node"] == node for host in hosts) for node in nodes},
-        "speed_up": one_worker_s / lap.wall_s,
-        "starting_s": float(np.median(starting)) if starting else None,
-        "waiting_s": float(np.median([waited for waited, _ in spent.values()])) if spent else None,
-        "wall_per_job_s": lap.wall_s / len(targets),
-    }
+    rows: list[dict[str, Any]] = []
+    if reason := slurm.why_not():
+        return {"rows": rows, "why_not": reason}
+    for n_pairs in sizes:
+        targets, laps = _ready(bench, n_pairs), {}
+        for where in ("local", "slurm"):
+            bench.forget(stages.TRIAL_STAGE)
+            laps[where] = bench.measure(targets, workers=1, where=where)
+            bench.say(f"{n_pairs:,} pairs, {len(targets)} jobs, {where}: {laps[where].wall_s:.0f} s")
+        hosts = [bench.field(target, "host") for target in targets]
+        spent = accounting([str(host["job"]) for host in hosts])
+        ran = [
+            (spent[str(h["job"])], s) for h, s in zip(hosts, laps["slurm"].job_s, strict=True) if str(h["job"]) in spent
+        ]
+        row = {"n_pairs": n_pairs, "fit_s": float(np.median(laps["local"].job_s)) / len(SEEDS)}
+        row |= {f"{where}_s": lap.wall_s for where, lap in laps.items()}
+        row["nodes"] = len({host["node"] for host in hosts})
+        row["waiting_s"] = float(np.median([waited for (waited, _), _ in ran])) if ran else None
+        row["starting_s"] = float(np.median([took - own for (_, took), own in ran])) if ran else None
+        rows.append(row | {"speed_up": laps["local"].wall_s / laps["slurm"].wall_s})
+    return {"rows": rows, "why_not": ""}
 
 
 def accounting(jobs: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -230,7 +240,7 @@ def accounting(jobs: Sequence[str]) -> dict[str, tuple[float, float]]:
 
 def start_s(bench: Bench, n_pairs: int) -> float:
     """Processor seconds of a run before its first job: one fit's, less what each of two more adds."""
-    params = bench.set(profile(n_pairs, 1, SEEDS))
+    params = bench.set(profile(n_pairs, 3, SEEDS[:1]))
     bench.measure([bench.record(stages.WARMUP_STAGE)], workers=1)
     targets, laps = _trials(bench, params), []
     for count in (1, len(targets)):
@@ -292,4 +302,5 @@ def bench(n_pairs: int, say: Callable[[str], None]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         where = Bench(Path(name) / "project", say)
-        return {"workers": workers(where, n_pairs), "sizes": sizes(where, SIZES)}
+        found = {"workers": workers(where, n_pairs), "cluster": cluster(where, CLUSTER_SIZES)}
+        return {**found, "sizes": sizes(where, SIZES)}

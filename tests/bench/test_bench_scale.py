@@ -69,9 +69,9 @@ def test_waiting_and_running_are_read_from_accounting(monkeypatch):
     assert scale.accounting(["41", "42"]) == {"41": (7.0, 23.0)}
 
 
-def record(slurm):
+def record(cluster):
     rows = [{"workers": n, "wall_s": lap.wall_s, "speed_up": 1.5, "overhead_s": 2.5} for n, lap in LAPS.items()]
-    workers = {"n_pairs": 1024, "n_trials": 6, "n_seeds": 3, "local": rows, "slurm": slurm, "why_no_slurm": "no sbatch"}
+    workers = {"n_pairs": 1024, "n_trials": 6, "n_seeds": 3, "local": rows}
     lines = {part: scale.Line(1.0, 2.0) for part in scale.PARTS}
     sizes = {
         "n_pairs": [1, 2, 3],
@@ -81,20 +81,37 @@ def record(slurm):
         "searches": [{"n_pairs": 1, "n_trials": 2, "n_seeds": 3, "measured_cpu_s": 50.0, "predicted_cpu_s": 40.0}],
         "asked": scale.asked(scale.Cost(lines, 5.0)),
     }
-    return {"workers": workers, "sizes": sizes, "provenance": provenance("x", 1, 0.0)}
+    return {"workers": workers, "cluster": cluster, "sizes": sizes, "provenance": provenance("x", 1, 0.0)}
 
 
 def test_the_page_tells_what_was_measured():
-    text = page({"scale": record(None)})
+    text = page({"scale": record({"rows": [], "why_not": "no sbatch"})})
     assert "| 2 | 36 s | 1.50 | 2.5 s |\n\nSlurm was not measured: no sbatch.\n\n" in text
     assert "| 01_data | 1.0 (1.0) | 2.0 (2.0) | 3.5 (3.0) |\n\n" in text
     assert "A run takes 11.2 processor seconds to start" in text
     assert "| 1 | 2 | 3 | 50 s | 40 s | 0.80 |\n\n" in text
-    slurm = {"wall_s": 90.0, "speed_up": 0.67, "wall_per_job_s": 5.0, "jobs_by_node": {"n1": 9, "n2": 9}}
-    text = page({"scale": record({**slurm, "starting_s": 6.25, "waiting_s": 1.0})})
-    assert "On Slurm (n1: 9, n2: 9 jobs): 90 s, speed-up 0.67" in text
-    assert "1 s from submission to start, and 6.2 s within its allocation" in text
-    assert "Scheduling" not in page({"scale": record({**slurm, "starting_s": None, "waiting_s": None})})
+    row = {"n_pairs": 65536, "fit_s": 21.25, "local_s": 400.0, "slurm_s": 200.0, "nodes": 2, "speed_up": 2.0}
+    rows = [{**row, "waiting_s": 30.0, "starting_s": 6.25}, {**row, "waiting_s": None, "starting_s": None}]
+    text = page({"scale": record({"rows": rows, "why_not": ""})})
+    assert "| 65,536 | 21.2 s | 400 s | 200 s | 2 | 2.00 | 30 s | 6.2 s |\n" in text
+    assert "| 65,536 | 21.2 s | 400 s | 200 s | 2 | 2.00 | – | – |\n" in text
+
+
+def test_a_cluster_is_set_against_one_worker_at_each_size(monkeypatch):
+    bench, asked = scale.Bench.__new__(scale.Bench), []
+    bench.say = lambda text: None
+    laps = {"local": scale.Lap(60.0, 0.0, (9.0, 9.0)), "slurm": scale.Lap(40.0, 0.0, (10.0, 12.0))}
+    hosts = {"a": {"job": 41, "node": "n1"}, "b": {"job": 42, "node": "n2"}}
+    monkeypatch.setattr(scale.slurm, "why_not", lambda: "")
+    monkeypatch.setattr(scale, "_ready", lambda bench, n_pairs: asked.append(n_pairs) or list(hosts))
+    monkeypatch.setattr(scale.Bench, "forget", lambda self, name: None)
+    monkeypatch.setattr(scale.Bench, "measure", lambda self, targets, workers, where: laps[where])
+    monkeypatch.setattr(scale.Bench, "field", lambda self, target, name: hosts[target])
+    monkeypatch.setattr(scale, "accounting", lambda jobs: {"41": (7.0, 23.0), "42": (9.0, 27.0)})
+    first, second = scale.cluster(bench, (10, 20))["rows"]
+    assert asked == [10, 20] and (first["n_pairs"], second["n_pairs"]) == (10, 20)
+    assert (first["local_s"], first["slurm_s"], first["speed_up"], first["nodes"]) == (60, 40, 1.5, 2)
+    assert (first["fit_s"], first["waiting_s"], first["starting_s"]) == (3, 8, 14)
 
 
 def test_what_was_checked_on_a_cluster_is_a_table():
