@@ -114,7 +114,7 @@ def test_images_tell_which_handwriting_they_hold(dataset):
     table = composition(dataset, numbers).set_index("split")
     n_parts = dataset.shared.loc[splits == "test", "part"].nunique()
     assert table.loc["test", "parts"] == numbers["data.test.n_parts"].value == n_parts
-    assert np.isnan(table.loc["independent_hand", "parts"])
+    assert pd.isna(table.loc["independent_hand", "parts"])
 
 
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):

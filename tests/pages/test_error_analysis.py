@@ -142,18 +142,20 @@ class Images(list):
         return image_id
 
 
-@pytest.mark.parametrize(("parts_of", "ratio"), [(range, 1.0), (lambda n: np.zeros(n, dtype=int), 0.0)])
-def test_images_that_share_parts_are_let_depend_on_each_other(tmp_path, monkeypatch, parts_of, ratio):
-    """Where none shares any nothing changes; were all one, deviations from the mean would cancel."""
+def test_images_that_share_a_part_are_let_depend_on_each_other(tmp_path, monkeypatch):
+    """Images that hold one part are all right, or all wrong: their standard error is that of parts."""
     stage = make_stage("05_test", tmp_path)
     table = stage.predictions("test", trial="text1", seed=11)
     images = table["image_id"].unique()
-    pd.DataFrame({"image_id": images, "part": parts_of(len(images))}).to_parquet(tmp_path / "shared.parquet")
+    part = np.arange(len(images)) // 6
+    pd.DataFrame({"image_id": images, "part": part}).to_parquet(tmp_path / "shared.parquet")
     monkeypatch.setattr(stage, "upstream", lambda name, file: tmp_path / file)
+    is_right = pd.Series(part % 3 > 0, index=images)[table["image_id"]].to_numpy()
+    table = table.assign(y_true=1, logit_1=np.where(is_right, 1.0, -1.0))
     error_analysis.shared_parts(table, stage=stage)
-    assert [stage.numbers[f"test.linked.{name}"].value for name in ("accuracy", "nll")] == pytest.approx(
-        [ratio] * 2, abs=1e-6
-    )
+    for name in ("accuracy", "nll"):
+        assert stage.numbers[f"test.linked.{name}"].value == pytest.approx(np.sqrt(6), rel=0.05)
+        assert stage.numbers[f"test.linked.{name}_by_chance"].value < 1.6
 
 
 def test_images_without_parts_say_nothing_of_them(tmp_path, monkeypatch):

@@ -436,14 +436,25 @@ def test_draws_of_all_parts_are_kept_and_never_more_than_so_many_bytes(monkeypat
 def test_parts_that_groups_share_widen_a_standard_error_by_what_they_explain():
     """Twelve parts, of which each of 400 groups holds two, explain about half of what groups differ by."""
     rng, n, n_parts = np.random.default_rng(5), 400, 12
-    means, ratios = [], []
-    for _ in range(300):
+    means, errors, is_shown = [], [], []
+    for _ in range(100):
         holds = rng.permuted(np.tile(np.arange(n_parts) < 2, (n, 1)), axis=1)
         values = holds @ rng.normal(size=n_parts) + rng.normal(0, 1.4, n)
+        ratio, by_chance = linked_ratio(values - values.mean(), holds, rng)
         means.append(values.mean())
-        ratios.append(linked_ratio(values - values.mean(), holds) * values.std() / math.sqrt(n))
-    assert np.mean(ratios) == pytest.approx(np.std(means), rel=0.15)
-    alone = np.eye(4, dtype=bool)
-    assert linked_ratio(np.array([1.0, 2.0, -4.0, 1.0]), alone) == 1.0
-    assert linked_ratio(np.array([1.0, 1.0, -1.0, -1.0]), alone[[0, 0, 1, 1]]) == pytest.approx(math.sqrt(2))
-    assert linked_ratio(np.array([1.0, -1.0]), alone[[0, 0]]) == 0.0
+        errors.append(ratio * values.std() / math.sqrt(n))
+        is_shown.append(ratio > by_chance)
+    assert np.mean(np.square(errors)) == pytest.approx(np.var(means), rel=0.3)
+    assert np.mean(is_shown) > 0.9
+
+
+def test_groups_that_share_parts_and_do_not_depend_on_each_other_are_told_so():
+    """The square of the ratio is then one on average, and beyond what chance gives in one of twenty cases."""
+    rng, n, n_parts = np.random.default_rng(6), 300, 60
+    holds = rng.permuted(np.tile(np.arange(n_parts) < 4, (n, 1)), axis=1)
+    found = [linked_ratio(values - values.mean(), holds, rng) for values in rng.normal(size=(200, n))]
+    ratios, by_chance = np.transpose(found)
+    assert np.mean(ratios**2) == pytest.approx(1, abs=0.1)
+    assert 0.01 < np.mean(ratios > by_chance) < 0.1
+    assert np.isnan(linked_ratio(np.array([1.0, -1.0]), np.ones((2, 1)), rng)).all()
+    assert linked_ratio(np.array([1.0, 2.0, -4.0, 1.0]), np.eye(4), rng)[0] == pytest.approx(1 / math.sqrt(1 - 1 / 4))

@@ -114,7 +114,7 @@ def composition(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
     counts["entailment_share"] = (pairs["label"] == "entailment").groupby(pairs["split"]).mean()
     if len(dataset.shared):
         splits = dataset.shared["image_id"].map(pairs.drop_duplicates("image_id").set_index("image_id")["split"])
-        counts["parts"] = dataset.shared.groupby(splits)["part"].nunique()
+        counts["parts"] = dataset.shared.groupby(splits)["part"].nunique().astype("Int64")
         for split, n in counts["parts"].dropna().items():
             numbers[f"data.{split}.n_parts"] = Number(n, unit="count", split=str(split))
     table = counts.loc[[split.value for split in Split if split.value in counts.index]].reset_index()

@@ -32,7 +32,7 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
 
 def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
     """Numbers `<split>.linked.accuracy` and `.nll`, where images share parts: the standard error that lets images with
-    a part in common depend on each other, over that of independent images (see `linked_ratio`).
+    a part in common depend on each other, over that of independent images, and `…_by_chance` (see `linked_ratio`).
     """
     shared = pd.read_parquet(stage.upstream("01_data", "shared.parquet"))
     holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
@@ -41,9 +41,10 @@ def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
     losses = {"accuracy": right_of(table), "nll": nll_of_logit_rows(logits_of(table), table["y_true"])}
     described = about(stage, table)
     for name, values in losses.items():
-        of_images = pd.Series(values - np.mean(values)).groupby(table["image_id"].to_numpy()).sum()
-        ratio = linked_ratio(of_images[holds.index].to_numpy(), holds.to_numpy())
-        stage.number(f"{described['split']}.linked.{name}", ratio, kind=EXACT, **described)
+        of_images = pd.Series(values - np.mean(values)).groupby(table["image_id"].to_numpy()).sum()[holds.index]
+        found = linked_ratio(of_images.to_numpy(), holds.to_numpy(), stage.rng("linked", described["split"]))
+        for key, value in zip((name, f"{name}_by_chance"), found, strict=True):
+            stage.number(f"{described['split']}.linked.{key}", value, kind=EXACT, **described)
 
 
 def gallery_of(stage: Stage, mistakes: pd.DataFrame) -> dict:

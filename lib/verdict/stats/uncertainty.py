@@ -67,6 +67,7 @@ class Interval:
         return Number(self.value, low, high, kind=ESTIMATE, **described)
 
 
+_N_PERMUTED = 1000
 # The estimate of an empty group.
 NOTHING = Interval(math.nan)
 
@@ -363,15 +364,20 @@ def absolute_sum(observed: np.ndarray, drawn: np.ndarray, shares: np.ndarray, *,
     return Interval(value, min(value, low), max(float(high), float(np.median(np.abs(noise).sum(axis=1)))))
 
 
-def linked_ratio(deviations: np.ndarray, holds: np.ndarray) -> float:
+def linked_ratio(deviations: np.ndarray, holds: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """By how much the standard error of a mean over groups grows where groups that hold a part in common may depend on
-    each other: the root of what products of all such pairs sum to, over the sum of squares; 0 where they cancel.
+    each other, and what this estimate exceeds in one of twenty cases where they do not; NaN if all hold one part.
 
-    `deviations` (n_groups,) are sums of deviations from the mean, `holds` (n_groups, n_parts) says who holds what.
-    Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering, for memberships of any number.
+    `deviations` (n_groups,) are sums of deviations from the mean, `holds` (n_groups, n_parts) says who holds what. The
+    products of linked groups' deviations are summed, as by Aronow, Samii and Assenova (2015), Cluster-robust variance
+    estimation for dyadic data, and freed of what centring takes from them.
     """
     is_linked = (holds.astype(float) @ holds.T.astype(float)) > 0
-    return float(np.sqrt(max(deviations @ is_linked @ deviations, 0.0) / (deviations @ deviations)))
+    drawn = np.stack([deviations, *(rng.permutation(deviations) for _ in range(_N_PERMUTED))])
+    apart = 1 - is_linked.mean()
+    squares = np.sum(drawn @ is_linked * drawn, axis=1) / (deviations @ deviations)
+    ratios = np.sqrt(np.maximum(squares, 0) / apart) if apart > 0 else np.full(len(drawn), np.nan)
+    return float(ratios[0]), float(np.quantile(ratios[1:], 0.95))
 
 
 # Pages with a thousand classes call it thousands of times with the same counts.
