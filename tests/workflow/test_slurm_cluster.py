@@ -124,9 +124,9 @@ def test_jobs_ran_on_every_node_and_the_page_says_where(finished, figures):
     by_node = {node: sum(job.node == node for job in jobs) for node in sorted({job.node for job in jobs})}
     figures("jobs by node", ", ".join(f"{node}: {count}" for node, count in by_node.items()))
     assert len(by_node) >= min(2, len(nodes))
-    assert {job["name"] for job in jobs} >= {"features 0-of-2", "features 1-of-2", "features"}
+    assert {job.name for job in jobs} >= {"features 0-of-2", "features 1-of-2", "features"}
     page = (finished / "reports" / PROFILE / "index.html").read_text(encoding="utf-8")
-    assert all(f"<td>{job['node']}</td><td>{job['number']}</td>" in page for job in jobs)
+    assert all(f"<td>{job.node}</td><td>{job.number}</td>" in page for job in jobs)
 
 
 def test_a_job_that_fails_by_design_is_reported_and_the_rest_finish(finished, figures):
