@@ -101,7 +101,7 @@ def test_a_half_new_pair_has_one_half_of_the_independent_set_and_one_of_test(dat
     assert found["independent_sentences"] == (False, new_forms)
 
 
-def test_images_tell_which_handwriting_they_hold(dataset):
+def test_images_tell_which_handwriting_they_hold(dataset, folder):
     pools = digits.handwriting_pools()
     splits = dataset.shared["image_id"].map(dataset.pairs.drop_duplicates("image_id").set_index("image_id")["split"])
     assert set(splits) == set(SIZES)
@@ -115,6 +115,8 @@ def test_images_tell_which_handwriting_they_hold(dataset):
     n_parts = dataset.shared.loc[splits == "test", "part"].nunique()
     assert table.loc["test", "parts"] == numbers["data.test.n_parts"].value == n_parts
     assert pd.isna(table.loc["independent_hand", "parts"])
+    numbers.save(folder / "numbers.json")
+    assert Numbers.load(folder / "numbers.json")["data.test.n_parts"].value == n_parts
 
 
 def test_scenes_of_a_split_come_from_its_pool(monkeypatch, tmp_path):

@@ -116,7 +116,7 @@ def composition(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
         splits = dataset.shared["image_id"].map(pairs.drop_duplicates("image_id").set_index("image_id")["split"])
         counts["parts"] = dataset.shared.groupby(splits)["part"].nunique().astype("Int64")
         for split, n in counts["parts"].dropna().items():
-            numbers[f"data.{split}.n_parts"] = Number(n, unit="count", split=str(split))
+            numbers[f"data.{split}.n_parts"] = Number(int(n), unit="count", split=str(split))
     table = counts.loc[[split.value for split in Split if split.value in counts.index]].reset_index()
     for row in table.itertuples():
         share = Number(row.entailment_share, n=row.pairs, unit="%", split=row.split, kind=EXACT)
