@@ -234,6 +234,21 @@ def test_faulty_rows_are_named_and_nothing_is_written(finished, asked):
     assert not asked[2].exists()
 
 
+@pytest.mark.parametrize("place", ["pairs", "link", "rule", "other", "other rule"])
+def test_only_earlier_predictions_are_replaced(finished, asked, tmp_path, place):
+    given, images, _ = asked
+    given = given.rename(tmp_path / ("a_rule.json" if place == "rule" else "pairs.csv"))
+    out = {"pairs": given, "rule": tmp_path / "a.csv", "other rule": tmp_path / "b.csv"}.get(place, tmp_path / "c.csv")
+    if place == "link":
+        out.symlink_to(given)
+    elif place.startswith("other"):
+        (out if place == "other" else table.rule_path(out)).write_text("[1]\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=r"is no (table|rule) of predictions|is the table of pairs.*name another OUT"):
+        export("tiny", given, images, out)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_report_that_is_not_there_or_stale_is_refused(finished, asked):
     (finished[0] / "params" / "none.yaml").write_text("title: none\n")
     with pytest.raises(FileNotFoundError, match=r"no model is kept .*: make report PROFILE=none"):

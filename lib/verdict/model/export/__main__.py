@@ -40,6 +40,7 @@ def export(profile: str, pairs: Path, images: Path, out: Path, *, skip: bool = F
         raise FileNotFoundError(f"no model is kept of profile {profile!r}; make one: make report PROFILE={profile}")
     if out.is_dir():
         raise ValueError(f"--out is a file, and {out} is a folder")
+    table.refuse_to_replace(out, pairs)
     asked, files = _read(pairs, images, skip=skip)
     # Imported when the input is known to be sound: the framework takes seconds.
     choose_backend(params.model.backend)

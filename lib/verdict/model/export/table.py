@@ -32,6 +32,23 @@ def rule_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}_rule.json")
 
 
+def refuse_to_replace(path: Path, pairs: Path) -> None:
+    """ValueError where predictions, or the rule beside them, would take the place of anything but earlier ones."""
+    for taken in (path, rule_path(path)):
+        if taken.exists() and pairs.exists() and taken.samefile(pairs):
+            raise ValueError(f"{taken} is the table of pairs, and would be overwritten: name another OUT")
+        if taken.exists() and not _is_rule(rule_path(path)):
+            what = "table" if taken == path else "rule"
+            raise ValueError(f"{taken} exists and is no {what} of predictions: name another OUT")
+
+
+def _is_rule(path: Path) -> bool:
+    try:
+        return {"schema", "threshold", "sha256"} <= set(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def answers(pairs: pd.DataFrame, logits: np.ndarray, rule: DecisionRule) -> pd.DataFrame:
     """The exported table, `COLUMNS`, of pairs (image_id, hypothesis) with their logits (n, 2), in their order."""
     probs = rule.probabilities(logits)
