@@ -31,6 +31,16 @@ export PYTHONUTF8 := 1
 ifneq ($(findstring :,$(CURDIR))$(findstring $(newline),$(CURDIR)),)
 $(error the path of this folder holds a colon or a line break, which no environment of Python stands: move the folder)
 endif
+# What a person may give on the command line: what the commands below read, and what belongs to the environment of make,
+# pip and the run. A make that calls this one hands its own variables on.
+KNOWN := PROFILE CORES WHERE PAIR LOG IN IMAGES OUT LABELS PAIRS CHECK SKIP WRITE NB NAME QUESTION A B ZIP BENCH N SEED LANES PYTHON
+FOREIGN := SHELL MAKE% PIP_% UV_% VERDICT_% HF_% KAGGLE% SLURM% SBATCH_% CUDA_% OMP_NUM_THREADS TMPDIR
+ifeq ($(MAKELEVEL),0)
+UNKNOWN := $(filter-out $(KNOWN) $(FOREIGN),$(foreach one,$(.VARIABLES),$(if $(findstring command line,$(origin $(one))),$(one))))
+ifneq ($(strip $(UNKNOWN)),)
+$(error no command knows $(strip $(UNKNOWN)); known are $(KNOWN))
+endif
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env report explain replay decide monitor export test test-slurm verify lint lab watch check notebook diff publish presets bench bench-scale chaos clean

@@ -147,6 +147,29 @@ def test_every_documented_target_exists_and_says_what_it_does():
         assert set(re.findall(r"(?:`|^\s*\$? ?)make ([a-z-]+)", text_of(name), re.MULTILINE)) <= TARGETS, name
 
 
+def told_by_make(*given, **variables):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")} | variables
+    return subprocess.run(["make", *given], cwd=paths.ROOT, env=kept, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("given", [["PROFIL=a"], ["profile=a b"], ["-n", "-o", "x", "CORE:=2"], ["-e", "-B", "IMAGE="]])
+def test_a_variable_that_no_command_knows_is_refused_at_once(given):
+    done = told_by_make("help", *given)
+    name = re.match(r"\w+", given[-1])[0]
+    assert done.returncode == 2 and not done.stdout
+    assert f"no command knows {name}; known are PROFILE CORES" in done.stderr
+
+
+def test_what_commands_read_and_what_the_environment_holds_is_no_unknown_variable():
+    read = set(re.findall(r"\((?:value|call quoted,|call given,\w+,) ?([A-Z]+)\)", text_of("Makefile")))
+    read |= set(re.findall(r"^([A-Z]+) \?=", text_of("Makefile"), re.MULTILINE))
+    read |= set(re.findall(r"\$\((?:or \$\()?(CORES|N|SEED|LANES|BENCH)\)", text_of("Makefile")))
+    assert read == set(re.search(r"^KNOWN := (.*)$", text_of("Makefile"), re.MULTILINE)[1].split())
+    assert told_by_make("-e", "help", PROFIL="x").returncode == 0
+    assert told_by_make("-n", "help", *(f"{name}=a b" for name in read), "VERDICT_DATA=/x").returncode == 0
+    assert told_by_make("help", "PROFIL=x", MAKELEVEL="1").returncode == 0
+
+
 def test_every_command_of_the_makefile_is_a_module_of_whatever_python_is_there():
     """Scripts of an environment hold the path that it was made in; its Python does not."""
     assert set(re.findall(r"\$\(VENV\)/bin/(\S+)", text_of("Makefile"))) == {"python"}
