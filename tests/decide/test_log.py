@@ -345,7 +345,7 @@ def test_command_line(log, capsys, tmp_path, monkeypatch):
     ):
         found = told(*arguments, "--log", str(log))
         assert found[0] == status and said in found[1]
-    assert "missing does not exist" in told("replay", "--log", str(log.parent / "missing"))[1]
+    assert told("replay", "--log", str(log.parent / "missing"))[1].endswith("missing does not exist\n")
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
     status, said = told("explain", f"{5:016x}", "--profile", "mine")
     assert status == 2 and "make the report first: make report PROFILE=mine" in said

@@ -105,7 +105,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         result = replay_log(log, sha256=_recorded(log, own))
     except FileNotFoundError:
-        fault = f"{log} does not exist: make the report first: make report PROFILE={options.profile}"
+        first = "" if options.log else f": make the report first: make report PROFILE={options.profile}"
+        fault = f"{log} does not exist{first}"
     except (OSError, ValueError, KeyError) as error:
         fault = error.args[0] if isinstance(error, KeyError) else error
     else:
