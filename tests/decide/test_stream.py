@@ -3,6 +3,7 @@
 import codecs
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.log.stored import stored_of
-from verdict.decide.log.stream import decide_stream
+from verdict.decide.log.stream import CHANGED, decide_stream
 from verdict.decide.policy import Forced, Policy
 from verdict.decide.signals import ENSEMBLE_STABILITY
 from verdict.workflow.stages import DISTANCES
@@ -104,6 +105,29 @@ def test_what_comes_later_goes_on_where_the_log_ended(report, tmp_path):
         run(stored, [*rows[:300], *rows[301:], rows[0] | {"pair_id": "another"}], out)
     with pytest.raises(ValueError, match=r"has 10 cases, and .* has decided 701"):
         run(stored, rows[:10], out)
+
+
+def test_an_answer_that_has_changed_since_it_was_decided_is_counted(report, tmp_path):
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    run(stored, rows[:600], out)
+    assert run(stored, rows[:650], out)[CHANGED] == 0
+    for k in (0, 511, 620, 649):
+        rows[k]["logits"] = rows[k]["logits"][::-1]
+    assert run(stored, rows, out)[CHANGED] == 4
+    assert run(stored, [{"pair_id": row["pair_id"]} for row in rows], out)[CHANGED] == 0
+
+
+@pytest.mark.parametrize("kind", ["-", "/dev/full", "pipe", "link", "folder"])
+def test_what_is_no_file_is_refused_before_it_is_opened(report, tmp_path, monkeypatch, kind):
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / kind if kind in ("pipe", "link", "folder") else Path(kind)
+    os.mkfifo(out) if kind == "pipe" else out.mkdir() if kind == "folder" else None
+    if kind == "link":
+        out.symlink_to("/dev/full")
+    with pytest.raises(ValueError, match=f"OUT={out} is no file"):
+        run(report[1], given(report[0])[:1], out)
+    assert not (tmp_path / "-").exists()
 
 
 def test_after_an_alarm_every_later_case_goes_to_a_person(report, tmp_path):
@@ -215,7 +239,12 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
     with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
         run(stored, [rows[0], rows[0]], out)
     other = json.loads(log.read_bytes().splitlines()[0]) | {"params_hash": "another"}
-    damaged = {"{}": "line 1 is damaged: KeyError", "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$"}
+    missing = r"out\.jsonl is no log of decisions, or damaged: line 1 has no 'probs'"
+    damaged = {
+        "{}": missing,
+        json.dumps(rows[0]): missing,
+        "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$",
+    }
     for content, match in {json.dumps(other): "line 1 was decided by another policy", **damaged}.items():
         out.write_text(content + "\n")
         with pytest.raises(ValueError, match=match):

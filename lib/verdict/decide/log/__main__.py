@@ -32,10 +32,11 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     from verdict.decide.log.cases import numbered_lines
     from verdict.decide.log.new_pairs import decide_pairs
     from verdict.decide.log.stored import load_stored
-    from verdict.decide.log.stream import decide_stream
+    from verdict.decide.log.stream import CHANGED, decide_stream, refuse_out
 
     progress = _rarely(tell)
     try:
+        refuse_out(out)
         if images is not None or Path(source).suffix.lower() in TABLES:
             counts = decide_pairs(profile, Path(source), images or Path(source).parent, out, progress=progress)
         else:
@@ -45,8 +46,11 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         tell(f"decide: {error.args[0] if isinstance(error, KeyError) else error}")
         return 2
+    n_changed = counts.pop(CHANGED, 0)
     counted = ", ".join(f"{what} {n:,}" for what, n in sorted(counts.items()) if n)
     print(f"{out}: {counted or 'no new case'}")
+    if n_changed:
+        tell(f"{n_changed:,} passed over, although their answer has changed since; a new OUT decides them anew")
     if counts["forced by foreign_batch"]:
         tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
     return 0

@@ -7,7 +7,7 @@ how far it came and what the test of the stream had seen.
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +26,14 @@ from verdict.decide.signals import composite, distance_confidence, of_one_answer
 from verdict.stats.scores import softmax
 
 SPLIT = "new"
+CHANGED = "passed over, although the answer has changed"
 _START = b'{"pair_id":'
+
+
+def refuse_out(out: Path) -> None:
+    """ValueError where decisions cannot be appended: a log is a file, which is read again."""
+    if str(out) == "-" or (out.exists() and not out.is_file()):
+        raise ValueError(f"OUT={out} is no file that can be read again: name a file as OUT")
 
 
 def decide_stream(
@@ -44,21 +51,24 @@ def decide_stream(
     Where the source begins with a case of `out`, what stands from there on is passed over; otherwise all of it is new.
     `answered` completes the lines of a whole chunk where they lack what a model says: so that numbers do not depend on
     where a run was killed, also those of its first lines that are decided already. Counts cases by decision, by what
-    forced it ("forced by …"), "passed over", and "without the model's name". ValueError names line and cause of a case
-    that cannot be decided; those before it are. Case ids must be unique: a repeated one within 512 cases is refused,
-    and any by a replay.
+    forced it ("forced by …"), "passed over", of these `CHANGED` where lines with an answer give another one than was
+    decided on, and "without the model's name". ValueError names line and cause of a case that cannot be decided; those
+    before it are. Case ids must be unique: a repeated one within 512 cases is refused, and any by a replay.
     """
+    refuse_out(out)
     counts, first = Counter[str](), next(chunks, [])
     out.parent.mkdir(parents=True, exist_ok=True)
     with told_when_full(out), out.open("a+b") as file:
         if not try_lock(file):
             raise ValueError(f"{out} is being written by another run")
         test, n_passed = StreamTest(stored.known), 0
-        n_done, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
+        past, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
+        n_done = len(past)
         # Until a case has shown that its numbers are logits, each is looked at: they might be probabilities.
         is_open = n_done == 0
         for lines in chain([first], chunks):
             n_old = min(n_done - n_passed, len(lines))
+            counts[CHANGED] += _n_changed(lines[:n_old], past[n_passed : n_passed + n_old], stored, name)
             n_passed += n_old
             if n_old and n_passed == n_done and case_id(lines[n_old - 1], stored, name) != last:
                 place = f"{name}, line {lines[n_old - 1][0]}"
@@ -81,13 +91,14 @@ def decide_stream(
     return counts + Counter({"passed over": n_passed})
 
 
-def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str) -> tuple[int, str]:
-    """Show the test what a log holds; how many lines it has from the case `first_id` on, and the id of the last.
+def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str) -> tuple[list[float], str]:
+    """Show the test what a log holds; marks of the answers (see `_marks`) of its lines from the case `first_id` on, and
+    the id of the last.
 
     What a killed run left of a line is cut off. ValueError for a line that is damaged, or of another policy.
     """
-    n_done, last = 0, ""
-    head = stored.head
+    past: list[float] = []
+    last, head = "", stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
     cut = file.read().rpartition(b"\n")[2]
@@ -100,8 +111,11 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
             try:
                 item = OBJECT.validate_json(raw)
                 probs[place] = item["probs"]
+                mark = float(_marks(item["logits"]))
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
-            except (ValueError, KeyError, TypeError) as error:
+            except KeyError as error:
+                raise ValueError(f"{out} is no log of decisions, or damaged: line {number} has no {error}") from None
+            except (ValueError, TypeError) as error:
                 cause = reason(error) if isinstance(error, ValueError) else repr(error)
                 raise ValueError(f"{out}, line {number} is damaged: {cause}") from None
             if not is_own:
@@ -109,15 +123,28 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
             items.append(item)
             last = item["pair_id"]
             if last == first_id:
-                n_done = 1
-            elif n_done:
-                n_done += 1
+                past.clear()
+            if past or last == first_id:
+                past.append(mark)
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
         groups, pair_ids = ([item[key] for item in items] for key in ("group_id", "pair_id"))
         test.update(stream_signals(probs, foreign), groups, pair_ids)
     # Only now is it known for a log of this policy.
     file.truncate(size - len(cut))
-    return n_done, last
+    return past, last
+
+
+def _marks(logits: Sequence[float] | np.ndarray) -> np.ndarray:
+    """One number for each answer (…, K), by which another is known for another."""
+    values = np.asarray(logits, dtype=np.float64)
+    return values @ np.arange(1.0, values.shape[-1] + 1)
+
+
+def _n_changed(lines: Lines, past: Sequence[float], stored: Stored, name: str) -> int:
+    """How many of decided lines give another answer now, up to the first that cannot be read."""
+    rows, _ = read_cases(lines, stored, name)
+    marks = _marks(logits_of_cases(rows, stored)[0]) if rows else np.empty(0)
+    return int((~np.isclose(marks, past[: len(marks)], rtol=1e-9, atol=1e-6)).sum())
 
 
 def _append(file: BinaryIO, items: Iterator[dict[str, Any]]) -> Counter[str]:
