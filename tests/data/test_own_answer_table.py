@@ -260,12 +260,19 @@ def _calib_of(found):
     return LOGITS[chosen], Y_TRUE[chosen]
 
 
+IS_FIRST = np.arange(N) % N_IMAGES < N_IMAGES // 2
+IN_FEW_GROUPS = {"split": np.where(IS_FIRST, "calib", "test")}
+IN_FEW_GROUPS |= {"group": [f"c{k % N_IMAGES}" if one else f"t{k % 3}" for k, one in enumerate(IS_FIRST)]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"label": np.where(np.arange(N) == 4, "perhaps", "yes")}, "line 6: label 'perhaps' is no class id"),
         ({"label": Y_TRUE}, r"the labels are \['0', '1'\]: some count entailment first"),
-        ({"label": "yes"}, "every label is 'entailment'"),
+        ({"label": "yes"}, "in the split calib every label is 'entailment'"),
+        ({"split": np.where(np.arange(N) == 5, "calib", "test")}, "the split calib has 1 row; at least 20 are needed"),
+        (IN_FEW_GROUPS, "the split test has 3 groups; at least 4 are needed"),
         ({"label": None}, r"no column says what is true; found .*'hypothesis'.*: call it label"),
         ({"logprob_yes": np.where(np.arange(N) == 7, 0.3, -1)}, "at most 0; did you give logits.*the first is line 9"),
         ({"logprob_yes": ["x", *[-1.0] * (N - 1)]}, "line 2, column 'logprob_yes': 'x' is not a number"),

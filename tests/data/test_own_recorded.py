@@ -319,14 +319,15 @@ def test_a_line_is_the_one_that_an_editor_shows(tmp_path, lines, message):
 
 def test_rows_that_nothing_can_be_fitted_on_are_refused(files, tmp_path):
     logits, _ = logits_and_labels(0)
-    for n, labels, message in (
-        (N, np.ones(N, dtype=int), "every label is 'dog'; rows of one class alone"),
-        (7, np.arange(7) % 3, "has 7 rows; at least 20 are needed"),
+    for n, labels, n_groups, message in (
+        (N, np.ones(N, dtype=int), N, "in the split {} every label is 'dog'; rows of one class alone"),
+        (7, np.arange(7) % 3, 7, "the split {} has 7 rows; at least 20 are needed"),
+        (N, np.arange(N) % 3, 3, "the split {} has 3 groups; at least 4 are needed"),
     ):
         for name in ("val", "test"):
             path = tmp_path / f"{name}.npz"
             before = path.read_bytes()
-            save(path, logits=logits[:n], labels=labels)
-            with pytest.raises(ValueError, match=message):
-                build(params_of(**files | {"human_counts": ""}), seed=1)
+            save(path, logits=logits[:n], labels=labels, site=np.arange(n) % n_groups)
+            with pytest.raises(ValueError, match=message.format(name)):
+                build(params_of(**files | {"human_counts": "", "group": "site"}), seed=1)
             path.write_bytes(before)

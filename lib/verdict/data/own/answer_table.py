@@ -68,8 +68,9 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
     pairs, left_out = _split(_grouped(parts[0], images), params, path, seed, is_bare=is_bare)
-    for split in USED[:2]:
-        recorded.refuse_too_little(path, read.y_true[pairs.index[pairs["split"] == str(split)]], classes)
+    for split in map(str, USED[:2]):
+        own = pairs[pairs["split"] == split]
+        recorded.refuse_too_little(path, split, read.y_true[own.index], own["group_id"], classes)
     for column in ("group_id", "image_id"):
         refuse_shared(pairs, column, str(path), pairs["place"].tolist(), noun=called.get(column))
     with naming(path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
@@ -19,6 +20,7 @@ from verdict.base.refusals import counted, listed, naming, refuse_rows, shown
 from verdict.data.own import answer_files
 from verdict.data.own.answer_files import FEATURES, HUMAN, LABELS, How, Saved
 from verdict.data.own.answers import word_ids
+from verdict.data.own.csv_folder import MIN_GROUPS
 from verdict.data.splits import split_groups
 from verdict.stats.scores import check_labels
 
@@ -81,7 +83,7 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
             parts[name] = read_file(found[name], params.class_names, group=params.group, allow_small=params.allow_small)
             files.append({"part": name, **parts[name].facts})
             if name in JUDGED:
-                refuse_too_little(found[name], parts[name].y_true, params.class_names)
+                refuse_too_little(found[name], name, parts[name].y_true, parts[name].groups, params.class_names)
     if HUMAN in found:
         counts = read_counts(found[HUMAN], parts["test"].y_true, params.class_names)
         parts["test"] = replace(parts["test"], human=counts)
@@ -221,12 +223,17 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
     return words.astype(np.float64).astype(np.int64)
 
 
-def refuse_too_little(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> None:
-    """Refuse rows that no temperature can be fitted or judged on."""
-    if len(y_true) < MIN_ROWS:
-        raise ValueError(f"{path} has {len(y_true)} rows; at least {MIN_ROWS} are needed")
+def refuse_too_little(
+    path: Path, split: str, y_true: np.ndarray, groups: ArrayLike | None, class_names: Sequence[str]
+) -> None:
+    """Refuse a split that no temperature can be fitted or judged on; without `groups` each row is one."""
+    n_groups = len(y_true) if groups is None else len(np.unique(np.asarray(groups, dtype=str)))
+    for n, noun, least in ((len(y_true), "row", MIN_ROWS), (n_groups, "group", MIN_GROUPS)):
+        if n < least:
+            what = f"the split {split} has {n} {noun}{'' if n == 1 else 's'}"
+            raise ValueError(f"{path}: {what}; at least {least} are needed")
     if len(np.unique(y_true)) == 1:
-        what = f"every label is {class_names[y_true[0]]!r}"
+        what = f"in the split {split} every label is {class_names[y_true[0]]!r}"
         raise ValueError(f"{path}: {what}; rows of one class alone can neither fit a temperature nor judge one")
 
 
