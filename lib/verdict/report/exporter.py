@@ -107,6 +107,9 @@ class Page:
             try:
                 texts[cell.index] = self._html(cell, done.get(cell.index))
             except ValueError as error:
+                if is_failed and isinstance(error, MarkdownError):
+                    texts[cell.index] = ""  # Its numbers were not reached.
+                    continue
                 raise RenderError(f"{live.name}, cell {cell.index + 1}: {error}") from error
         for cell in seen:
             text = texts[cell.index]
