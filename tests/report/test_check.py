@@ -50,6 +50,8 @@ def test_a_good_notebook_with_outputs_has_no_findings(found):
             markdown("{{ test.makro_f1 }}"),
             "cell 3: no number is called 'test.makro_f1'; the nearest is 'test.macro_f1'",
         ),
+        (markdown("It is {{ test.macro_f1 }"), "cell 3: 'It is {{ test.macro_f1 }': a number stands between {{ and }}"),
+        (markdown(" <!-- later -->", "answer"), "cell 3: the answer is empty: say it, or take the tag away"),
         (markdown("$\\nosuch{x}$"), "cell 3: the formula"),
         (markdown("![](a.png)"), "cell 3: the image 'a.png' has no alt text"),
         (markdown("[a](06_gone.ipynb)"), "the link to '06_gone.html' leads nowhere"),

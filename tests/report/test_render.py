@@ -120,6 +120,8 @@ def test_a_number_is_substituted_with_its_interval_and_source(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("Value {{ test.accuracy of. And", "'Value {{ test.accuracy of. A': a number stands between {{ and }}"),
+        ("## A { test.accuracy }}", "'A { test.accuracy }}': a number stands between {{ and }}"),
         ("{{ test.makro_f1 }}", "no number is called 'test.makro_f1'; the nearest is 'test.macro_f1'"),
         ("{{ test.macro_f1|bold }}", "unknown form 'bold'"),
         ("a <!-- hid", "the comment '<!-- hid' is not closed"),
@@ -242,6 +244,22 @@ def test_a_failed_execution_shows_what_still_matches(tmp_path):
     page = Reader(page_text(live, done, {}, Numbers(), Site("demo"), execution=execution))
     assert "first cell ran" in page.words and page.words.count("This cell was not run.") == 1
     assert "it stopped" in page.words
+
+
+def test_text_of_a_failed_execution_that_it_did_not_come_to_is_left_out(tmp_path):
+    prose = [markdown("Got {{ test.gone }}."), markdown("{% if gone.a.value > 0 %}Much{% endif %}."), markdown("Kept.")]
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, *prose])
+    execution = Execution("05_test", "05_test", "failed", ("it stopped",), {"notebook": "05_test"})
+    page = Reader(page_text(live, live, {}, Numbers(), Site("demo"), execution=execution))
+    assert "Kept." in page.words and "it stopped" in page.words and not {"Got", "Much"} & set(page.words.split())
+
+
+def test_braces_in_code_and_in_names_of_users_are_free(tmp_path):
+    named_so = Numbers({**sample_numbers(), "test.name": named("{{ a }")})
+    prose = markdown("`{{ a` is {{ test.name }}, {{{ test.accuracy }}}, \\{\\{ d.\n\n```\nb }}\n```\n\n    {{ c\n\nand")
+    live = write_notebook(tmp_path / "05_test.ipynb", [TITLE, prose])
+    page = Reader(page_text(live, live, {}, named_so, Site("demo")))
+    assert all(text in page.words for text in ("{{ a }", "{ 75.0 %", "b }}", "{{ c", "{{ d"))
 
 
 def test_smoke_and_stale_pages_say_so(tmp_path):

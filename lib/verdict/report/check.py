@@ -127,7 +127,7 @@ def _readable(source: str, numbers: Numbers | None) -> str:
     """Prose as it can be rendered: without a report, a digit stands for every number and no part is left out."""
     if numbers is not None:
         return chosen_text(source, numbers)
-    return _CONDITION.sub("", re.sub(r"\{\{[^}]*\}\}", "0", source))
+    return _CONDITION.sub("", re.sub(r"\{\{[^{}]*\}\}", "0", source))
 
 
 def _cells(path: Path) -> list[Cell]:

@@ -68,6 +68,15 @@ class _Renderer(IPythonRenderer):
         super().__init__(escape=escape, allow_harmful_protocols=False, attachments=attachments)
         self._page = page
 
+    def text(self, text: str) -> str:
+        # What strangers wrote, and sentences of the code, are escaped.
+        if not self._escape and (found := re.search(r"\{\{|\}\}", text)):
+            near = text[max(found.start() - 20, 0) : found.end() + 20].strip()
+            self._page.complain(
+                f"{near!r}: a number stands between {{{{ and }}}}; where braces are meant, write \\{{\\{{"
+            )
+        return super().text(text)
+
     def heading(self, text: str, level: int, **_attrs: object) -> str:
         found = self._page.add_heading(plain_text(self._page.filled(text)), level)
         link = f'<a class="{_OWN}anchor" href="#{found.anchor}" aria-label="{_OWN}Link to this section">#</a>'

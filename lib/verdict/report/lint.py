@@ -121,6 +121,8 @@ def _whole(path: Path, cells: list[Cell]) -> Iterator[str]:
 
 
 def _tags(cell: Cell) -> Iterator[str]:
+    if "answer" in cell.tags and not without_comments(cell.source).strip():
+        yield "the answer is empty: say it, or take the tag away"
     for tag in cell.tags:
         if tag == notebooks.INJECTED:
             yield "a cell injected by papermill: this is an executed copy"

@@ -32,6 +32,7 @@ _PARTS = (
     r"\\\\\((?P<inline>(?:(?!\n\s*\n)[\s\S])+?)\\\\\)",
     r"\$(?!\s|\$)(?P<inline_dollars>(?:\\.|[^$\\\n`]|\n(?!\s*\n))+?)(?<!\s)\$(?!\d)",
     r"\{\{\s*(?P<number>[^{}\n]*?)\s*\}\}",
+    r"\\(?P<brace>[{}])",
     r"\\[!-/:-@\[-`{-~]",
 )
 _TAKEN = re.compile("|".join(_PARTS), re.MULTILINE)
@@ -208,6 +209,8 @@ class Markdown:
         return f"{_OPEN}{len(self._taken) - 1}{_CLOSE}"
 
     def _put_back(self, kind: str, text: str, numbers: Numbers) -> str:
+        if kind == "brace":
+            return text
         is_number = kind in ("number", "short")
         if kind == "comment":
             if not text.endswith("-->"):
