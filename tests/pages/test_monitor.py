@@ -13,6 +13,7 @@ from verdict.decide.log.log import write_log
 from verdict.decide.policy import Decision, Policy
 from verdict.decide.signals import composite, of_one_answer
 from verdict.pages import monitor
+from verdict.report.monitor import render_monitor
 from verdict.stats.uncertainty import Resampler
 from verdict.workflow.stage import Stage
 
@@ -160,6 +161,10 @@ def test_without_labels_nothing_is_known(tmp_path, stage):
 FAULTS = {
     "unknown label": ("case-3,entailment\ncase-4,perhaps\n", r"labels.csv, line 3: label 'perhaps' is none of"),
     "two labels": ("case-3,entailment\ncase-3,no\n", r"labels.csv, line 3: the pair 'case-3' has two labels"),
+    "none that matches": (
+        "03,yes\n04,no\n",
+        r"none of its 2 labels is of a pair of .*log.jsonl: it has '03', and the log",
+    ),
     "no column": (None, r"no column for \['label'\]"),
 }
 
@@ -193,6 +198,27 @@ def test_a_log_that_cannot_be_used_is_refused_by_line(tmp_path, changes, match):
     log.write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="holds no decision"):
         monitor.load(log, None, 0.1, 5)
+    with pytest.raises(FileNotFoundError, match=r"there is no log of decisions .*gone\.jsonl"):
+        monitor.load(tmp_path / "gone.jsonl", None, 0.1, 5)
+
+
+def test_labels_that_the_log_does_not_know_are_counted_before_anything_runs(tmp_path, monkeypatch, capsys):
+    write_decisions(tmp_path / "log.jsonl", n=11)
+    labels = write_labels(tmp_path / "labels.csv", {"case-1": "yes", "case-01": "no", "case-02": "no"})
+    monkeypatch.setattr("verdict.report.monitor.run_stage", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        render_monitor("smoke", tmp_path / "log.jsonl", labels)
+    assert "2 of 3 labels are of pairs that" in capsys.readouterr().err
+
+
+def test_weeks_are_in_their_order_whatever_that_of_the_cases_is(tmp_path, stage):
+    log = tmp_path / "log.jsonl"
+    write_decisions(log)
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    lines[-1]["date"] = None
+    log.write_text("".join(json.dumps(line) + "\n" for line in reversed(lines)), encoding="utf-8")
+    table = monitor.period_table(stage, monitor.load(log, None, 0.1, 5))
+    assert table["period"].tolist() == ["2026-W03", "2026-W07", "2026-W11", "no date"]
 
 
 def test_cases_without_a_date_are_a_period_of_their_own(tmp_path):

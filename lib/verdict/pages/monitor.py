@@ -81,6 +81,8 @@ def read(stage: Stage, log: str, labels: str) -> Monitored:
 
 def load(log: Path, labels: Path | None, share: float, seed: int) -> Monitored:
     """`read` without a stage; ValueError names file and line of what cannot be used."""
+    if not log.is_file():
+        raise FileNotFoundError(f"there is no log of decisions {log}")
     items = []
     for number, item in enumerate(read_log(log), start=1):
         if isinstance(item, str):
@@ -104,7 +106,11 @@ def load(log: Path, labels: Path | None, share: float, seed: int) -> Monitored:
     waits = cases["is_drawn"] & (cases["decision"] == AUTO) & cases["is_wrong"].isna()
     start = cases.groupby("group_id", sort=False)["number"].transform("min")
     cases["is_known"] = start < start[waits].min() if waits.any() else True
-    return Monitored(cases, head, len(truth), len(set(truth) - set(cases["pair_id"])), share)
+    unknown = list(truth.keys() - set(cases["pair_id"]))
+    if truth and len(unknown) == len(truth):
+        what = f"none of its {len(truth):,} labels is of a pair of {log}"
+        raise ValueError(f"{labels}: {what}: it has {shown(min(unknown))}, and the log {shown(cases['pair_id'][0])}")
+    return Monitored(cases, head, len(truth), len(unknown), share)
 
 
 def _periods(cases: pd.DataFrame, log: Path) -> pd.Series:
@@ -245,7 +251,8 @@ def period_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     Numbers `monitor.auto_share`, and `monitor.error`, `.accuracy` (of automatic answers) over all that is known.
     """
     rows = []
-    for period, own in found.cases.groupby("period", sort=False):
+    # Weeks in their order, whatever that of the cases is; "no date" comes last, and "cases …" are in order already.
+    for period, own in found.cases.groupby("period", sort=not found.cases["date"].isna().all()):
         draws = stage.resampler(own["group_id"])
         row: dict[str, object] = {"period": period, "n": len(own)}
         row |= bounded({branch.text: draws.mean(own["decision"] == branch.text, span=SHARE) for branch in Decision})

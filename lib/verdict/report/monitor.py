@@ -12,12 +12,15 @@ from verdict.report.exporter import render_page
 from verdict.report.site import build_site, page_of_file
 from verdict.workflow.run import run_stage
 from verdict.workflow.stages import MONITOR
+from verdict.workflow.start import tell
 
 
 def render_monitor(profile: str, log: Path, labels: Path | None = None) -> Path:
     """Write the page beside those of the report; ValueError, FileNotFoundError before anything runs for bad files."""
     settings = load_params(profile).monitor
-    load(log, labels, settings.share, settings.seed)
+    found = load(log, labels, settings.share, settings.seed)
+    if found.n_unknown:
+        tell(f"{labels}: {found.n_unknown:,} of {found.n_labels:,} labels are of pairs that {log} does not hold")
     home = run_stage(MONITOR, profile, log=str(log.resolve()), labels=str(labels.resolve()) if labels else "")
     page, target = page_of_file(home / "executed.ipynb"), paths.report_dir(profile)
     write_text(target / f"{MONITOR}.html", render_page(page.execution, page.site))
