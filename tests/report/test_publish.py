@@ -117,6 +117,8 @@ def test_a_copy_that_is_too_large_or_lacks_a_page_leaves_the_last_one(project, m
     assert module.main(["--profile", "demo"]) == 2
     assert re.match(r"error: pages were refused: .*no\.such", capsys.readouterr().err)
     assert files_of(folder) == before
+    assert module.main(["--profile", "exampel"]) == 2
+    assert "exampel.yaml does not exist; did you mean 'example'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

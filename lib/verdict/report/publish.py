@@ -17,6 +17,7 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.base.artifacts import git, read_json, sha256_file, write_bytes, write_json, write_text
+from verdict.base.params import load_params
 from verdict.report.executions import Execution, find_executions
 from verdict.report.outputs import as_webp
 from verdict.report.provenance import changes
@@ -121,6 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--zip", action="store_true", help="also pack the copy as reports/<profile>.zip")
     chosen = parser.parse_args(arguments)
     try:
+        if not paths.work_dir(chosen.profile).is_dir():
+            load_params(chosen.profile)  # says which profiles there are
         folder = publish(chosen.profile)
     except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
