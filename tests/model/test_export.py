@@ -337,7 +337,7 @@ def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
         table.score(path, truth, STATISTICS)
     table.rule_path(path).unlink()
     assert table.score(path, truth, STATISTICS).is_unchanged is None
-    with pytest.raises(ValueError, match=r"1 labelled pairs of .* have no prediction"):
+    with pytest.raises(ValueError, match=r"1 labelled pairs of .* have no prediction: .* with ending and folder"):
         table.score(path, write_truth(tmp_path / "u.jsonl", [("z", "y", "entailment")]), STATISTICS)
 
 

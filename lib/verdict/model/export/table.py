@@ -131,7 +131,8 @@ def score(path: Path, labels: Path, statistics: StatisticsParams) -> Score:
             raise ValueError(f"{path}: the pair {tuple(pair)} has two answers, {known!r} and {label!r}")
     keys = list(zip(truth["image_id"], truth["hypothesis"], strict=True))
     if missing := [key for key in keys if key not in predicted]:
-        raise ValueError(f"{path}: {len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}")
+        what = f"{len(missing)} labelled pairs of {labels} have no prediction: {missing[:N_LISTED]}"
+        raise ValueError(f"{path}: {what}; names of images must be as they were exported, with ending and folder")
     y_true = np.array([Label.parse(label) for label in truth["label"]], dtype=np.int64)
     y_pred = np.array([Label.parse(predicted[key]) for key in keys], dtype=np.int64)
     images = Resampler(truth["image_id"].to_numpy(), statistics.n_resamples, statistics.level, statistics.seed)
