@@ -196,6 +196,8 @@ def test_parts_of_a_table_give_what_the_whole_gives():
         ({"logit_cat": [1.0], "logit_dog": [2.0]}, NAMES, "are not logit_<class> for each of .*emu"),
         ({"prob_cat": [0.2], "prob_dog": [0.2], "prob_emu": [0.2]}, NAMES, "sum to less than 1.*row 1"),
         ({"prob_yes": [0.2, 0.9], "prob_no": [0.8, 0.9]}, SENTENCE, "more than 1.*1 of 2 rows, the first is row 2"),
+        ({"prob_yes": [0.2, np.nan]}, SENTENCE, "^probabilities must be finite .*row 2"),
+        ({"prob_yes": [0.2, np.inf]}, SENTENCE, "^probabilities must be finite .*row 2"),
         ({"prob_yes": [0.2, 93.0]}, SENTENCE, r"must lie in \[0, 1\].*percentages.*row 2"),
         ({"logprob_yes": [-0.2, 0.9], "logprob_no": [-2.0, -1.0]}, SENTENCE, "at most 0; did you give logits.*row 2"),
         ({"logit_yes": [1.0, np.nan], "logit_no": [1.0, 2.0]}, SENTENCE, "must be finite.*row 2"),

@@ -54,7 +54,7 @@ class Split(StrEnum):
         try:
             return cls(OTHER_NAMES.get(name, name))
         except ValueError:
-            known = "train, val (or validation, dev), calib, test"
+            known = "train, val (or validation, dev), calib, test, and of answers independent"
             raise ValueError(f"unknown split {text!r}; expected one of {known}") from None
 
 

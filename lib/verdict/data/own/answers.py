@@ -228,6 +228,7 @@ def _of_logits(form: Form, values: np.ndarray, place: Place) -> Said:
 
 
 def _of_probs(form: Form, values: np.ndarray, place: Place) -> Said:
+    _refuse(form, ~np.isfinite(values).all(axis=1), place, "probabilities must be finite")
     is_unit = (values >= 0) & (values <= 1 + 1e-6)
     _refuse(form, ~is_unit.all(axis=1), place, "probabilities must lie in [0, 1]; did you give logits or percentages?")
     _check_sums(form, sums := values.sum(axis=1), place)

@@ -219,7 +219,8 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
         row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
         hint = "" if words[row] else " (it is empty)"
         what = f"label {shown(str(words[row]))}{hint}"
-        raise ValueError(f"{place(row)}: {what} is no class id and not one of {listed(class_names)}")
+        known = list(folded) if "entailed" in folded else class_names
+        raise ValueError(f"{place(row)}: {what} is no class id and not one of {listed(known)}")
     return words.astype(np.float64).astype(np.int64)
 
 
