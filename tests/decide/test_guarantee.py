@@ -1,6 +1,7 @@
 """The guarantee: hand values, MAPIE as reference, and the promise kept on simulated pairs."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import stats
 
 from promised import draw, kept_shares, oracle_coverage, true_error
 from recorded import recorded_logits
+from verdict.base import paths
 from verdict.decide.guarantee import (
     BETTING,
     EXACT,
@@ -183,6 +185,10 @@ def test_a_plan_comes_true_as_often_as_it_says():
         0.8, abs=0.035
     )
     assert groups_needed(FIVE, error_rate=0.0, coverage=0.5) == 59 / 0.5
+    told = re.search(r"(\d+) groups of one pair must test it.* and (\d+) pairs", (paths.ROOT / "README.md").read_text())
+    assert [groups_needed(FIVE, error_rate=error, coverage=1.0) for error in (0.0, 0.02)] == list(
+        map(int, told.groups())
+    )
     assert groups_needed(FIVE, error_rate=0.05, coverage=0.5) == math.inf
     rng, size, n = np.random.default_rng(2), 6, int(groups_needed(FIVE, error_rate=0.02, coverage=1.0, group_size=6))
     bet = min(math.sqrt(2 * math.log(20) / n / (size * 0.02)), 0.99 / (0.95 * size))
