@@ -121,7 +121,7 @@ def test_what_parameters_say_of_simulated_people_has_no_interval():
 def test_decisions_that_coincide_are_not_shown_to_cost_the_same_elsewhere():
     """No pair of 337 groups is decided otherwise: that bounds the difference, and does not make it zero."""
     case = as_case(1, CHEAP)
-    row = compared(case, case, {"alike": (case.score,) * 2}).loc["alike"]
+    row = compared(case, case, {"alike": (case,) * 2}).loc["alike"]
     assert row["difference"] == 0
     assert row["difference_low"] == pytest.approx(-1.2 * 3.84 / (337 + 3.84), rel=1e-2)
     assert row["difference_high"] == -row["difference_low"]
@@ -129,7 +129,8 @@ def test_decisions_that_coincide_are_not_shown_to_cost_the_same_elsewhere():
 
 def test_comparison_holds_baselines_and_an_oracle_below_all():
     calib, test = as_case(1, CHEAP), as_case(2, CHEAP)
-    table = compared(calib, test, {"noise": tuple(np.random.default_rng(5).uniform(size=(2, 1009)))})
+    noise = np.random.default_rng(5).uniform(size=(2, 1009))
+    table = compared(calib, test, {"noise": (replace(calib, score=noise[0]), replace(test, score=noise[1]))})
     rest = ["noise", "always auto", "always human", "random", "oracle"]
     assert list(table.index) == ["policy", WITHOUT_QUESTIONS, *rest]
     assert table["cost"].idxmin() == "oracle"
@@ -166,7 +167,8 @@ def _as_good_a_question(case):
 def test_the_price_of_the_gate_is_shown():
     forced = np.where(np.arange(1009) % 2 == 0, Forced.CRITICAL_SIGNAL, Forced.NONE)
     case = replace(as_case(1, CHEAP), forced=forced)
-    assert compared(case, case, tau_critical=0.1).loc["without gate", "difference_high"] < 0
+    free = {"without gate": (as_case(1, CHEAP),) * 2}
+    assert compared(case, case, free, tau_critical=0.1).loc["without gate", "difference_high"] < 0
 
 
 def test_belief_in_perfect_people_costs_what_it_costs():

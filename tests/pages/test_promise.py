@@ -18,6 +18,7 @@ from verdict.pages.decisions import (
     bind,
     compare,
     count_sources,
+    halves_of,
     judge_on_test,
     level_table,
     parts_of,
@@ -58,7 +59,7 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     assert study.policy.t_auto in [*kept.thresholds, ABOVE_ALL] and len(kept.thresholds)
     free = replace(study.calib, allowed=None).tune(0.05)
     assert free.t_auto < study.policy.t_auto, "without the promise more would go out"
-    compare(stage, study, calib, test)
+    compare(stage, study, calib, test, halves_of(stage, calib, CALIBRATED, KEPT))
     assert numbers["policy.test.promise_excess"].value <= 0 < numbers["policy.test.auto_share"].value
     cost = numbers["policy.test.cost_without_promise"].value - numbers["policy.test.cost"].value
     assert numbers["policy.test.gain_over_no_promise"].value == pytest.approx(cost)
@@ -83,9 +84,12 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
 
 
 def test_where_no_threshold_keeps_it_nothing_goes_out_and_the_page_says_so(stage):
-    study, calib, *_ = promised(stage, error=0.0001)
+    study, calib, test, *_ = promised(stage, error=0.0001)
     assert not len(calib.promised.thresholds) and study.policy.t_auto == ABOVE_ALL
     assert not (study.test.decide(study.policy) == Decision.AUTO).any()
+    rows = compare(stage, study, calib, test, halves_of(stage, calib, CALIBRATED, KEPT)).set_index("policy")
+    assert rows["auto"].drop(["always auto", "oracle", "without promise"]).eq(0).all(), "rivals are held to it as well"
+    assert rows.loc["without promise", "auto"] > 0
     assert "**no threshold keeps it**" in told("08_policy", "chooses nothing", stage.numbers)
     assert "**no threshold keeps the promise**" in told("08_policy", "No case goes out alone", stage.numbers)
 

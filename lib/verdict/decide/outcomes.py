@@ -13,7 +13,8 @@ from verdict.decide.policy import Decision, Floors, Forced, Outcomes, Policy, de
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded
 from verdict.stats.weighted import ratio, weighted_mean
 
-NOT_AUTO, WITHOUT_PROMISE, WITHOUT_QUESTIONS = "not auto", "without promise", "without questions"
+NOT_AUTO, WITHOUT_GATE = "not auto", "without gate"
+WITHOUT_PROMISE, WITHOUT_QUESTIONS = "without promise", "without questions"
 
 
 @dataclass(frozen=True)
@@ -166,26 +167,23 @@ def compare_policies(
     calib: Case,
     test: Case,
     *,
-    rivals: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rivals: Mapping[str, tuple[Case, Case]],
     tau_critical: Floors,
     draws: Resampler,
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
 
-    `rivals`: other scores, each tuned by the same exact scan without the gate: maximum probability, entropy …;
-    `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost,
-    difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human
-    (shares). Rows: policy, without promise (any threshold allowed), without questions, without gate, each rival,
-    always auto, always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing
-    all answers).
+    `rivals`: the pairs of calib and of test with another score or gate, and thresholds that are allowed by it, tuned by
+    the same exact scan; `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns
+    policy; cost, difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify,
+    human (shares). Rows: policy, without promise (any threshold allowed), without questions, each rival, always auto,
+    always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     decisions = {"policy": test.decide(calib.tune(tau_critical))}
     if calib.allowed is not None:
         decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
     decisions[WITHOUT_QUESTIONS] = _without_questions(calib, test, tau_critical)
-    without_gate = {} if calib.forced is None else {"without gate": (calib.score, test.score)}
-    for name, (calib_score, test_score) in (without_gate | dict(rivals)).items():
-        decisions[name] = decide(test_score, replace(calib, score=calib_score, forced=None, allowed=None).tune())
+    decisions |= {name: judged.decide(tuned.tune()) for name, (tuned, judged) in rivals.items()}
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     decisions["random"] = decisions["policy"]

@@ -76,9 +76,24 @@ def load_study(stage: Stage, kept: Selection, calib: Evidence, test: Evidence) -
     return PolicyStudy(*cases, policy, costs, stage.resampler(test.groups)), people
 
 
-def compare(stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence) -> pd.DataFrame:
-    """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves."""
-    rivals = {name: (score, test.rivals[name]) for name, score in calib.rivals.items()}
+def compare(
+    stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence, halves: tuple[Evidence, ...] = ()
+) -> pd.DataFrame:
+    """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves.
+
+    The composite without the gate, and other scores, are held to the same promise where there is one: it is tested
+    anew, on the `halves` (see `halves_of`), by that score.
+    """
+    rivals = {}
+    for name in (outcomes.WITHOUT_GATE, *calib.rivals):
+        tuned, judged = (
+            replace(case, score=found.rivals.get(name, found.score), forced=None)
+            for case, found in ((study.calib, calib), (study.test, test))
+        )
+        if study.calib.allowed is not None:
+            parts = (replace(known_of(half), score=half.rivals.get(name, half.score), is_free=None) for half in halves)
+            tuned = replace(tuned, allowed=keep_promise(*parts, promise_of(stage)).thresholds)
+        rivals[name] = (tuned, judged)
     tau = stage.params.policy.critical_floor
     found = outcomes.compare_policies(study.calib, study.test, rivals=rivals, tau_critical=tau, draws=study.draws)
     rows, shared = found.set_index("policy"), {"n": len(test), "split": Split.TEST}
@@ -161,7 +176,7 @@ _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "on
 _RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
 _RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
 _PRICED = dict(_SCORES)
-_PRICED |= {policy.replace(" ", "_"): policy for policy in ("without gate", "always auto", "always human")}
+_PRICED |= {policy.replace(" ", "_"): policy for policy in (outcomes.WITHOUT_GATE, "always auto", "always human")}
 _PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
 
 
@@ -283,13 +298,18 @@ AFTER = "after these data"
 _PLANNED = {"coverage": "share_alone", "alike": "correlation_in_group"}
 
 
-def parts_of(stage: Stage, tuning: Evidence, calibrated: Calibrated, kept: Selection) -> tuple[Known, Known]:
+def halves_of(stage: Stage, tuning: Evidence, calibrated: Calibrated, kept: Selection) -> tuple[Evidence, Evidence]:
     """Calib in two: what fixed score and temperature orders the thresholds, the other part tests the promise."""
     calib = tuning if tuning.split == Split.CALIB else gather(stage, Split.CALIB, calibrated, kept)
     halves = pd.read_parquet(stage.upstream("07_calibration", "halves.parquet")).set_index("pair_id")["half"]
     is_first = (halves.loc[calib.table["pair_id"]] == FOR_TEMPERATURE).to_numpy()
-    known = known_of(calib)
-    return known.take(is_first), known.take(~is_first)
+    return calib.take(is_first), calib.take(~is_first)
+
+
+def parts_of(stage: Stage, tuning: Evidence, calibrated: Calibrated, kept: Selection) -> tuple[Known, Known]:
+    """What of `halves_of` a promise is tested on."""
+    first, second = map(known_of, halves_of(stage, tuning, calibrated, kept))
+    return first, second
 
 
 def known_of(evidence: Evidence) -> Known:
