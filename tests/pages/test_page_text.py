@@ -3,7 +3,9 @@
 import pytest
 
 from page_text import numbers_of, told
+from verdict.base import paths
 from verdict.base.numbers import Number, named
+from verdict.report.conditions import chosen_text
 
 UP, DOWN, SPANS, BARE = (0.3, 0.2, 0.4), (-0.3, -0.4, -0.2), (0.1, -0.1, 0.3), Number(0.1, kind="estimate")
 BEST = (0.32, 0.22, 0.42)
@@ -67,6 +69,18 @@ EPOCHS = RACE | of("defect.criterion", n_runs=4, n_other_epoch=1, cost=-0.1, n_r
 EPOCHS |= of("defect.ablation", n_published=7, n_ours=2)
 EXCHANGED = of("defect", "names.ours", "names.defect", "recall.ours", "recall.defect", "guard.defect")
 READ = of("data", n_pairs=9, n_classes=3, n_shared_rows=0, n_tuning=0) | of("data.test", n_pairs=5, accuracy=UP)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0, "of 99 test rows none goes out alone"), (0.5, "In 50 % of test rows"), (1, "All 99 test rows")],
+)
+def test_a_recorded_report_begins_with_how_many_go_out_alone(share, words):
+    """Also where the others are partly asked about and partly handed over."""
+    text = (paths.NOTEBOOKS / "index_recorded.md").read_text(encoding="utf-8").partition("A recorded model")[0]
+    shares = {"policy.test.auto_share": Number(share, unit="%"), "policy.test.auto_error": UP if share else NOTHING}
+    numbers = numbers_of(shares | {"policy.test.n_pairs": 99})
+    assert words in numbers.format(chosen_text(text, numbers))
 
 
 def no(*splits):
