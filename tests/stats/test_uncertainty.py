@@ -308,6 +308,18 @@ def test_values_without_spread_are_judged_by_groups_and_their_span(value, span, 
     assert (found.value, found.low, found.high) == (value, pytest.approx(low), pytest.approx(high))
 
 
+def test_groups_of_one_mean_have_no_spread_either():
+    """One true and one false row in each of 18 groups: resamples of such groups have the same mean."""
+    groups, values = np.repeat(np.arange(18), 2), np.tile([0.0, 1.0], 18)
+    found, unseen = resampler(groups).mean(values, span=(0, 1)), wilson(0, 18)[1]
+    assert (found.value, found.low, found.high) == (
+        0.5,
+        pytest.approx(0.5 - unseen / 2),
+        pytest.approx(0.5 + unseen / 2),
+    )
+    assert resampler(groups).mean(np.append(values[:-1], 0.0), span=(0, 1)).low > found.low, "with spread as ever"
+
+
 def test_means_of_several_columns_are_the_intervals_of_each():
     rng = np.random.default_rng(4)
     groups, columns = rng.integers(0, 31, 203), rng.normal(size=(203, 3))

@@ -218,9 +218,10 @@ class Resampler:
     def mean(self, values: ArrayLike, *, span: tuple[float, float] | None = None) -> Interval:
         """Mean of values (n,) with its interval.
 
-        `span` are the smallest and largest value that a row can have. Where all rows have one value there is no spread
-        to resample; the interval then holds the means that are compatible with a share of other groups of up to
-        Wilson's upper bound for none among so many groups, and without a span is not defined.
+        `span` are the smallest and largest value that a row can have. Where all rows, or the means of all groups, have
+        one value there is no spread to resample; the interval then holds the means that are compatible with a share of
+        other groups of up to Wilson's upper bound for none among so many groups; without a span it is not defined for
+        rows of one value.
         """
         return self.means(np.asarray(values, dtype=np.float64)[:, None], [span])[0]
 
@@ -240,8 +241,10 @@ class Resampler:
         return Interval(-found.value, float(low), float(high))
 
     def _mean(self, values: np.ndarray, drawn: np.ndarray, span: tuple[float, float] | None) -> Interval:
-        if len(values) and np.all(values == values[0]):
-            value = float(values[0])
+        is_alike = bool(len(values)) and bool(np.all(values == values[0]))
+        is_flat = span is not None and np.isfinite(values).all() and np.ptp(drawn) < 1e-12
+        if is_alike or is_flat:
+            value = float(values[0] if is_alike else weighted_mean(values))
             if span is None or self.n_groups < 2:
                 return Interval(value)
             unseen = wilson(0, self.n_groups, level=self.level)[1]
