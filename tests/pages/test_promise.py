@@ -8,8 +8,9 @@ import pytest
 from page_text import told
 from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.base.labels import Split
+from verdict.base.numbers import EXACT
 from verdict.decide.deferral import decide_batch, gather, people_of
-from verdict.decide.guarantee import BETTING
+from verdict.decide.guarantee import BETTING, Known
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
@@ -101,6 +102,35 @@ def test_without_a_promise_all_thresholds_are_free(stage):
     )
     assert "without promise" not in set(compare(stage, study, calib, test)["policy"])
     assert "Promised" not in told("08_policy", "chooses nothing", stage.numbers)
+
+
+def test_what_one_case_alone_tells_of_the_saving_is_not_defined(stage):
+    study, *_ = promised(stage, error=0.03)
+    taken = study.test.decide(study.policy)
+    changed = np.flatnonzero((replace(study.calib, allowed=None).tune(0.05).t_auto <= study.test.score) & (taken > 0))[
+        0
+    ]
+    cost = np.zeros_like(study.test.outcomes.cost)
+    cost[changed] = [0.0, 0.5, 1.0]
+    case = replace(study.test, outcomes=replace(study.test.outcomes, cost=cost), forced=None)
+    del stage.numbers["policy.test.given_up"]
+    judge_on_test(stage, replace(study, test=case))
+    assert np.isnan(stage.numbers["policy.test.given_up"].value), "every resample with the case says the same"
+    del stage.numbers["policy.test.given_up"]
+    free = replace(study.calib, allowed=None).tune(0.05)
+    judge_on_test(stage, replace(study, policy=free))
+    given_up = stage.numbers["policy.test.given_up"]
+    assert (given_up.value, given_up.low, given_up.kind) == (0, None, EXACT), "the same policy takes nothing away"
+
+
+def test_a_model_that_is_never_wrong_needs_few_groups_though_its_scores_tie(stage):
+    tied = Known(np.ones(600), np.zeros(600, bool), np.repeat(np.arange(200), 3))
+    after = plan_table(stage, (tied, tied)).set_index("plan").loc[AFTER]
+    assert after["share_alone"] == 1 and stage.numbers["policy.promise.n_needed"].value == after["groups"] < 200
+    stage.numbers.clear()
+    never = replace(tied, is_wrong=np.ones(600, bool))
+    assert plan_table(stage, (never, never)).set_index("plan").loc[AFTER, "groups"] == np.inf
+    assert np.isnan(stage.numbers["policy.promise.n_needed"].value)
 
 
 def test_a_class_has_a_limit_of_its_own(stage):

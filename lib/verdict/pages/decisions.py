@@ -24,7 +24,7 @@ from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.tables import SHARE
 from verdict.stats.ranking import Ranked, risk_coverage
-from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, Weights, bounded, with_bounds
+from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import QUESTIONS, VIEWS
@@ -349,7 +349,7 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
 
     Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
     nothing goes out alone, or nothing is promised); `.given_up`: the share of what the same policy without the promise
-    saves against a person for every case that the promise takes away.
+    saves against a person for every case that the promise takes away (not defined where all resamples give one value).
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
@@ -358,15 +358,17 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     stage.numbers["policy.test.promise_excess"] = number
     told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
     if settings is not None:
-        given_up = study.draws.interval(_given_up(study)).number(n=len(study.test.score), split=Split.TEST, unit="%")
+        given_up = stored_number(_given_up(study), study.draws, n=len(study.test.score), split=Split.TEST, unit="%")
         stage.numbers["policy.test.given_up"] = given_up
         told["share of the saving without a promise that it takes away"] = given_up
     return pd.DataFrame({"quantity": list(told), "value": list(told.values())})
 
 
-def _given_up(study: PolicyStudy) -> Statistic:
-    """Share of a saving that the promise takes away; NaN where there is none to take."""
+def _given_up(study: PolicyStudy) -> Interval:
+    """Share of a saving that the promise takes away; NaN where there is none to take, or too few cases tell."""
     free = replace(study.calib, allowed=None).tune(study.policy.tau_critical)
+    if (free.t_auto, free.t_clarify) == (study.policy.t_auto, study.policy.t_clarify):
+        return Interval(0.0)
     cost = study.test.outcomes.cost
     freely, kept = (realised(cost, study.test.decide(policy)) for policy in (free, study.policy))
     saved = cost[:, Decision.HUMAN] - freely
@@ -375,7 +377,8 @@ def _given_up(study: PolicyStudy) -> Statistic:
         saving = weighted_mean(saved, weights)
         return ratio(weighted_mean(kept - freely, weights), np.where(saving > 0, saving, 0.0), empty=np.nan)
 
-    return share
+    found = study.draws.interval(share)
+    return found if found.low < found.high else NOTHING
 
 
 def level_table(stage: Stage, parts: tuple[Known, Known], test: Evidence, draws: Resampler) -> pd.DataFrame:
@@ -401,8 +404,8 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
 
     Returns error (promised), plan; error_rate, share_alone, correlation_in_group (of errors), assumed or estimated;
     groups (that test it, for four chances in five), more (than there are). Before: `plan_before`. After:
-    `OF_ATTAINABLE` of what could go out if the estimates were the truth. Numbers `policy.promise.n_needed` and
-    `.n_more` of the promise that is made.
+    `OF_ATTAINABLE` of what could go out if the estimates were the truth, see `_plan_after`. Numbers `policy.promise.n_needed`
+    and `.n_more` of the promise that is made.
     """
     settings, second = stage.params.policy.guarantee, parts[1]
     confidence = _confidence(stage)
@@ -443,13 +446,14 @@ def _estimates(known: Known) -> list[tuple[float, float, float]]:
 
 
 def _plan_after(known: Known, error: float) -> dict[str, float]:
-    """As `plan_before`, estimated at a part of the largest share that has an error within a limit."""
-    found = _estimates(known)
-    most = max((share for _, rate, share in found if rate <= error), default=0.0)
-    inside = [one for one in found if one[2] <= OF_ATTAINABLE * most]
-    if not inside:
+    """As `plan_before`, estimated at a part of the largest share that has an error below a limit, or at that share
+    where scores tie so that no threshold lets out a smaller part.
+    """
+    suits = [one for one in _estimates(known) if one[1] < error]
+    if not suits:
         return {"error_rate": error, "coverage": 0.0, "alike": 0.0}
-    threshold, rate, share = inside[-1]
+    parts = [one for one in suits if one[2] <= OF_ATTAINABLE * suits[-1][2]]
+    threshold, rate, share = (parts or suits)[-1]
     alone = known.let_out >= threshold
     alike = resemblance(known.is_wrong[alone], np.asarray(known.groups)[alone])
     return {"error_rate": rate, "coverage": share, "alike": alike}
