@@ -213,6 +213,10 @@ def test_published_policies_and_this_one_are_read_alike(stage):
     lift = stage.numbers["policy.test.lift"]
     assert (lift.value, lift.low) == pytest.approx((own["lift"], own["lift_low"]))
     assert lift.low > 1
+    branch = study.evaluation.branches.set_index("branch").loc["not auto"]
+    assert own[["precision", "precision_low", "precision_high"]].tolist() == pytest.approx(
+        branch[["model_error", "model_error_low", "model_error_high"]].tolist()
+    ), "one quantity has one interval"
     assert own["precision_low"] < own["precision"] < own["precision_high"] and np.isnan(clamped["precision_low"])
     assert stage.numbers["policy.n_published"].value == 4
 

@@ -404,8 +404,8 @@ def plan_table(stage: Stage, parts: tuple[Known, Known]) -> pd.DataFrame:
 
     Returns error (promised), plan; error_rate, share_alone, correlation_in_group (of errors), assumed or estimated;
     groups (that test it, for four chances in five), more (than there are). Before: `plan_before`. After:
-    `OF_ATTAINABLE` of what could go out if the estimates were the truth, see `_plan_after`. Numbers `policy.promise.n_needed`
-    and `.n_more` of the promise that is made.
+    `OF_ATTAINABLE` of what could go out if the estimates were the truth, see `_plan_after`. Numbers
+    `policy.promise.n_needed` and `.n_more` of the promise that is made.
     """
     settings, second = stage.params.policy.guarantee, parts[1]
     confidence = _confidence(stage)

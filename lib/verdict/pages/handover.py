@@ -11,7 +11,7 @@ import pandas as pd
 
 from verdict.base.numbers import EXACT, POINTS, SETTING
 from verdict.decide.deferral import Evidence, case_of, clarified, outcomes_of, people_of
-from verdict.decide.outcomes import Case, complement, cost_of_belief, readings, unless_given
+from verdict.decide.outcomes import NOT_AUTO, Case, complement, cost_of_belief, readings, unless_given
 from verdict.decide.people import ConfusionHuman, Human, PairHuman, ParametricHuman
 from verdict.decide.policy import Costs, Decision, Forced, realised
 from verdict.decide.signals import entropy_confidence
@@ -200,15 +200,20 @@ def readings_table(stage: Stage, study: PolicyStudy, test: Evidence) -> pd.DataF
     stage.number("policy.n_published", len(published) if is_told(stage) else 0, unit="count")
     if not is_told(stage):
         return published.head(0)
-    decision = study.test.decide(study.policy)
+    decision, branches = study.test.decide(study.policy), study.evaluation.branches.set_index("branch")
     wrong, error = test.is_wrong.astype(float), study.test.outcomes.error
     to_human = decision == Decision.HUMAN
     right = 1 - error[np.arange(len(decision)), decision]
     after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in ACCURACIES}
     rows = []
-    for name, chosen in (("all interventions", decision != Decision.AUTO), ("human branch", to_human)):
+    parts = {
+        NOT_AUTO: ("all interventions", decision != Decision.AUTO),
+        Decision.HUMAN.text: ("human branch", to_human),
+    }
+    for branch, (name, chosen) in parts.items():
         statistics = readings(chosen.astype(float), wrong)
         found = {column: unless_given(study.draws.interval(statistic)) for column, statistic in statistics.items()}
+        found["precision"] = Interval.from_columns(branches.loc[branch], "model_error")
         if name == "human branch":
             found |= {column: study.draws.mean(values) for column, values in after.items()}
         rows.append({"policy": f"this policy, {name}"} | bounded(found))
