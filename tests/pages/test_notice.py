@@ -8,6 +8,7 @@ from simulated_stage import CALIBRATED, KEPT, make_stage, with_distances
 from verdict.decide.deferral import gather
 from verdict.decide.policy import Forced
 from verdict.pages.notice import batch_table, false_alarms, pair_table, power_table, study_splits
+from verdict.stats.uncertainty import wilson
 
 SIZES = {"val": 601, "calib": 1499, "test": 1201, "independent": 307}
 
@@ -36,6 +37,14 @@ def test_strange_pairs_are_told_from_like_ones_at_the_stated_rate(stage):
     evidence = gather(stage, "test", CALIBRATED, KEPT)
     flagged = evidence.foreign <= 0.01
     assert set(evidence.forced[flagged]) <= {Forced.FOREIGN, Forced.CRITICAL_SIGNAL, Forced.EMPTY_SET}
+
+
+def test_complete_separation_is_known_as_well_as_its_groups_are_many(stage):
+    """Every resample has an area of one; the smaller side's groups bound it by Wilson's bound for none among them."""
+    far = with_distances(stage, lambda drawn, split: drawn + 1e6 * (split == "independent"))
+    pair_table(far, *studied(far))
+    found, n_groups = far.numbers["independent.foreign_auroc"], far.tables["independent", 11]["group_id"].nunique()
+    assert (found.value, found.low, found.high) == (1, pytest.approx(1 - wilson(0, n_groups)[1]), 1)
 
 
 def test_a_foreign_batch_lets_nothing_out_and_halves_of_test_raise_no_alarm(stage, monkeypatch):

@@ -47,6 +47,10 @@ def pair_table(stage: Stage, tables: Mapping[str, pd.DataFrame], found: Mapping[
             is_new = np.repeat([False, True], [len(of_test.distance), len(table)])
             statistic = partial(auroc, np.concatenate([of_test.distance, one.distance]), is_new)
             ranked = stage.resampler(groups).interval(statistic)
+            if ranked.low == ranked.high:
+                # Separated completely: no resample differs, but as many groups say so as the smaller side has.
+                own = min(table["group_id"], tables[Split.TEST]["group_id"], key=pd.Series.nunique)
+                ranked = stage.resampler(own).mean(np.full(len(own), ranked.value), span=SHARE)
             stage.numbers[f"{split}.foreign_auroc"] = ranked.number(**shared)
         stage.numbers[f"{split}.foreign_share"] = flagged.number(unit="%", **shared)
         rows.append(shared | bounded({"flagged": flagged, "auroc": ranked}))
