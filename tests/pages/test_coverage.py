@@ -119,7 +119,8 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets, test):
     coverage.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
     for prefix, n_missed in (("fine", 0), ("broken", 2)):
-        coverage.count_missed(stage, prefix)
+        kinds = coverage.count_missed(stage, prefix)
+        assert kinds["is_missed"].sum() == n_missed and kinds["kind"].tolist() == ["marginal", coverage.APS]
         assert stage.numbers[f"{prefix}.n_kinds_missed"].value == n_missed
 
 

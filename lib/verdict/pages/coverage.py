@@ -287,8 +287,16 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
     stage.estimates(prefix, stored, units, n=n, split=split)
 
 
-def count_missed(stage: Stage, prefix: str) -> None:
-    """Number `<prefix>.n_kinds_missed`: kinds of sets whose largest shortfall is shown to lie above zero."""
-    kinds = (f"{prefix}.{kind}_shortfall" for kind in ("coverage", "adaptive", "short", "class"))
-    missed = [name for name in kinds if name in stage.numbers and (stage.numbers[name].low or 0) > 0]
-    stage.counts(prefix, {"n_kinds_missed": len(missed)}, split=str(Split.TEST))
+def count_missed(stage: Stage, prefix: str) -> pd.DataFrame:
+    """Largest shortfall of each kind of sets: kind, shortfall with its interval, is_missed: shown to lie above zero.
+
+    Number `<prefix>.n_kinds_missed`: how many are.
+    """
+    kinds = zip((KINDS[0], APS, RAPS, KINDS[1]), ("coverage", "adaptive", "short", "class"), strict=True)
+    stored = {kind: f"{prefix}.{name}_shortfall" for kind, name in kinds}
+    found = {kind: stage.numbers[name] for kind, name in stored.items() if name in stage.numbers}
+    rows = [
+        {"kind": kind, **with_bounds("shortfall", one), "is_missed": (one.low or 0) > 0} for kind, one in found.items()
+    ]
+    stage.counts(prefix, {"n_kinds_missed": sum(row["is_missed"] for row in rows)}, split=str(Split.TEST))
+    return pd.DataFrame(rows)
