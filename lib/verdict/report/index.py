@@ -246,8 +246,10 @@ def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]
         if "calibration.temperature_at_bound" in execution.numbers:
             ends, number = (execution.numbers[f"calibration.temperature{end}"] for end in ("_at_bound", ""))
             whose = f" ({execution.variant})" if execution.variant else ""
-            headline = f"The temperature{whose} lies at the end of the range that was searched: {number.text}."
-            what = "It is no finding, and neither is what rests on it"
+            where, what = "has an interval that reaches an end", "That end of it is the search's, and no finding"
+            if ends.value == 2:
+                where, what = "lies at the end", "It is no finding, and neither is what rests on it"
+            headline = f"The temperature{whose} {where} of the range that was searched: {number.text}."
             if ends.value:
                 yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
 
