@@ -247,7 +247,9 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     parameters; of its seeds the best on val goes on.
 
     Its numbers hold how the choice came about: names of trials, in what two compared ones were trained alike, how many
-    candidates score higher (`selection.n_ahead`), and how many train fewer parameters (`.n_fewer`).
+    candidates score higher (`selection.n_ahead`), how many train fewer parameters (`.n_fewer`), and how many of those
+    close to the best train as few (`.n_alike`, itself included), by how much it scores above the next of them
+    (`.lead`).
     """
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])
@@ -267,7 +269,11 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
     numbers.merge({f"selection.{name}": named(words) for name, words in names.items()})
     ahead = ranking["trial"].tolist().index(trial)
     fewer = ranking["n_trainable"] < ranking["n_trainable"].iloc[ahead]
-    for name, count in {"n_ahead": ahead, "n_fewer": fewer.sum()}.items():
+    alike = close.loc[close["n_trainable"] == close["n_trainable"].iloc[0], "trial"].tolist()
+    if len(alike) > 1:
+        lead = mean_score(stage, answers, collect(stage, alike[1], Split.VAL))
+        numbers["selection.lead"] = lead.number(n=len(kept), split=str(Split.VAL))
+    for name, count in {"n_ahead": ahead, "n_fewer": fewer.sum(), "n_alike": len(alike)}.items():
         numbers[f"selection.{name}"] = Number(float(count), unit="count", split=str(Split.VAL))
     numbers["selection.margin"] = Number(stage.params.training.margin, kind=SETTING)
     return Selection(trial, seed, frozen, unfrozen, numbers=numbers)
