@@ -35,9 +35,10 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     Returns groups, testing (of these), labels (mean number of pairs); kept (share of draws in which a threshold keeps
     the promise), broken (share in which the rest that goes out alone breaks it); coverage, auto_error, cost, saved
     (against a person for every case) and saved_by_labels (against the thresholds of calib, stopped for nothing
-    foreign), with intervals; pays_after: cases until labels at a person's price have paid. No rows without such a set
-    or a promise, or for too few groups. Numbers `<split>.bought.<column>` of the least number of groups that suffices
-    in `POWER` of the draws, or else of the largest; `.is_enough`; `.needed` to test it, by `plan_before`; `.n_groups`.
+    foreign), with intervals; pays_after: cases until labels at a person's price have paid against the latter, NaN where
+    they are not shown to. No rows without such a set or a promise, or for too few groups. Numbers
+    `<split>.bought.<column>` of the least number of groups that suffices in `POWER` of the draws, or else of the
+    largest; `.is_enough`; `.needed` to test it, by `plan_before`; `.n_groups`.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:
@@ -62,7 +63,9 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
         sums = np.sum([sums for _, sums in after], axis=0)
         row |= bounded(_judged(draws, case, sums, unbought))
         labels_cost = row["labels"] * costs.human
-        rows.append(row | {"pays_after": labels_cost / row["saved"] if row["saved"] > 0 else np.inf})
+        rows.append(
+            row | {"pays_after": labels_cost / row["saved_by_labels"] if row["saved_by_labels_low"] > 0 else np.nan}
+        )
     if rows:
         _store(stage, free.split, pd.DataFrame(rows), draws)
         plan = {"group_size": len(free) / len(names), **plan_before(settings.guarantee.error)}
@@ -121,5 +124,4 @@ def _store(stage: Stage, split: str, table: pd.DataFrame, draws: Resampler) -> N
     for name, unit in units.items():
         told = stored_number(Interval.from_columns(row, name), draws, unit=unit, split=split)
         stage.numbers[f"{prefix}.{name}"] = told
-    after = row["pays_after"] if np.isfinite(row["pays_after"]) else np.nan
-    stage.numbers[f"{prefix}.pays_after"] = Number(after, split=split, kind=EXACT)
+    stage.numbers[f"{prefix}.pays_after"] = Number(row["pays_after"], split=split, kind=EXACT)

@@ -15,6 +15,7 @@ import pandas as pd
 from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
 from verdict.base.numbers import COUNT, ESTIMATE, POINTS, SETTING, Number
 from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
+from verdict.decide.people import PairHuman
 from verdict.decide.policy import Costs, Decision, Policy, realised
 from verdict.decide.takeover import People
 from verdict.model.predict import RAW, DecisionRule, answers_of, logits_of
@@ -172,6 +173,15 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
             stage.numbers[f"{split}.unwatched_error"] = auto_error(stage, free, policy, split)
     _fill(stage, evidence, (*stored, "auto_error", "unwatched_error"))
     return pd.DataFrame(rows)
+
+
+def told_people(people: People) -> str:
+    """What a caption adds where simulated people differ between test and the other splits; "" where they do not."""
+    differ = people.is_simulated and isinstance(people.careful, PairHuman)
+    told = (
+        "; on test alone simulated people err more where the model errs, so costs there do not compare with the others"
+    )
+    return told if differ else ""
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
