@@ -119,7 +119,9 @@ def test_decisions_add_up_and_the_answer_can_be_said(stage):
     always_human = found.set_index("split").loc["independent", "always_human"]
     gain = stage.numbers["independent.policy_gain"].value
     assert gain == pytest.approx(always_human - stage.numbers["independent.policy_cost"].value)
-    alarm = stage.numbers["independent.policy_cost"].value - found.set_index("split").loc["independent", "unwatched"]
+    alarm = (
+        stage.numbers["independent.policy_cost"].value - found.set_index("split").loc["independent", "unwatched_cost"]
+    )
     assert stage.numbers["independent.alarm_cost"].value == pytest.approx(alarm)
     independent.scores_by_split(stage, tables)
     independent.store_transfer(stage, transfer(stage, list(tables.values()), 2.0), tables)
@@ -147,6 +149,6 @@ def test_an_alarm_costs_what_the_policy_would_save_without_it(stage):
     found = decided(stage, independent.read_tables(stage, KEPT), Policy(0.6, 0.3, 0.05)).set_index("split")
     row, numbers = found.loc["independent"], stage.numbers
     assert row["human"] == 1 and np.isnan(row["human_low"]) and row["cost"] == row["always_human"]
-    assert numbers["independent.alarm_cost"].value == pytest.approx(row["cost"] - row["unwatched"])
+    assert numbers["independent.alarm_cost"].value == pytest.approx(row["cost"] - row["unwatched_cost"])
     assert numbers["independent.unwatched_share"].low > 0.3 and numbers["independent.unwatched_error"].low > 0
     assert numbers["independent.policy_gain"].text == "0 min"

@@ -66,14 +66,12 @@ def of_one_answer(probs: np.ndarray, sets: np.ndarray) -> dict[str, np.ndarray]:
 def consistency_by_pair(
     prob_yes: np.ndarray, expected: np.ndarray, place: np.ndarray, predicted: np.ndarray
 ) -> np.ndarray:
-    """How well the answers to yes/no questions agree with what each pair's predicted class should answer.
-
-    The mean of a q + (1 - a)(1 - q) over the pair's questions whose expected answer a is known.
+    """How well the answers to yes/no questions agree with what each pair's predicted class should answer: the mean of
+    a q + (1 - a)(1 - q) over the pair's questions whose expected answer a is known.
 
     `prob_yes` (m,) in [0, 1]: probability of yes for each question that was asked; `expected` (m, K): what each class
-    of the question's pair should answer: 1, 0 or NaN (either); `place` (m,): which pair each question is about;
-    `predicted` (n,): the class that each pair is given. Returns (n,) in [0, 1]: NaN for a pair without a question
-    whose answer its class determines.
+    of the question's pair should answer: 1, 0 or NaN (either); `place` (m,): which pair it is about; `predicted` (n,):
+    the class that each pair is given. Returns (n,) in [0, 1], NaN for a pair without such a question.
     """
     wanted = expected[np.arange(len(place)), predicted[place]]
     known = ~np.isnan(wanted)

@@ -133,44 +133,44 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
     """What the policy does on each split of `Evidence`.
 
     Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
-    expected over people), cost, unwatched (without the gates for what is foreign), always_auto, always_human (means)
-    and gain (over always_human, paired), with intervals. Numbers of independent splits: `<split>.auto_share`,
-    `.auto_error`, `.policy_cost`, `.policy_gain`; of the same policy without these gates `.unwatched_share`,
-    `.unwatched_error` and `.alarm_cost`, what it would save.
+    expected over people), cost, always_auto, always_human (means) and gain (over always_human, paired); of the same
+    policy without the gates for what is foreign unwatched_share (out alone), unwatched_error (of these), unwatched_cost
+    and alarm_cost (paired: what that would save); with intervals. Numbers of independent splits:
+    `<split>.auto_share`, `.policy_cost`, `.policy_gain`, and `.auto_error`, `.unwatched_share`, `.unwatched_error`,
+    `.alarm_cost`.
     """
     stored = {"auto_share": ("auto", "%"), "policy_cost": ("cost", "min"), "policy_gain": ("gain", "min")}
-    stored |= {"alarm_cost": ("alarm", "min"), "unwatched_share": ("alone", "%")}
+    stored |= {"alarm_cost": ("alarm_cost", "min"), "unwatched_share": ("unwatched_share", "%")}
     rows = []
     for split, found in evidence.items():
-        case, draws = case_of(found, people, costs), stage.resampler(found.groups)
-        decision, spans = case.decide(policy), case.spans(policy)
-        free = case_of(found.unwatched, people, costs)
-        unwatched = free.decide(policy)
+        draws = stage.resampler(found.groups)
+        case, free = (case_of(one, people, costs) for one in (found, found.unwatched))
+        decision, unwatched, dearest = case.decide(policy), free.decide(policy), case.outcomes.dearest
+        spans, human = case.spans(policy), case.outcomes.cost[:, Decision.HUMAN]
         row = {branch.text: draws.mean(decision == branch, span=spans[branch.text]) for branch in Decision}
-        row["auto_error"] = auto_error(stage, case, policy, split)
-        cost, error = case.means(decision, draws)
-        row |= {"error": error, "cost": cost, "unwatched": free.means(unwatched, draws)[0]}
+        row["auto_error"], row["unwatched_error"] = (auto_error(stage, one, policy, split) for one in (case, free))
+        row["cost"], row["error"] = case.means(decision, draws)
+        row["unwatched_cost"] = free.means(unwatched, draws)[0]
+        alone = draws.mean(unwatched == Decision.AUTO, span=free.spans(policy)[Decision.AUTO.text])
+        dearer = realised(case.outcomes.cost, decision) - realised(case.outcomes.cost, unwatched)
+        row |= {"unwatched_share": alone, "alarm_cost": draws.mean(dearer)}
         for branch in (Decision.AUTO, Decision.HUMAN):
             row[f"always_{branch.text}"] = case.means(np.full(len(found), branch), draws)[0]
-        saved = case.outcomes.cost[:, Decision.HUMAN] - realised(case.outcomes.cost, decision)
         # Where all is handed over, the policy is a person for every case: an identity, and no estimate.
-        span = None if (decision == Decision.HUMAN).all() else (-case.outcomes.dearest, case.outcomes.dearest)
-        row["gain"] = draws.mean(saved, span=span)
-        human = case.outcomes.cost[:, Decision.HUMAN]
+        is_human = bool((decision == Decision.HUMAN).all())
+        saved = human - realised(case.outcomes.cost, decision)
+        row["gain"] = draws.mean(saved, span=None if is_human else (-dearest, dearest))
         if split != Split.TEST and people.is_simulated and len(np.unique(human.round(9))) <= len(stage.classes):
             # The parameters and calib say what people do here, and nothing of this split but the mix of its classes.
-            given = ["always_human", *(("cost", "error") if (decision == Decision.HUMAN).all() else ())]
+            given = ("always_human", "cost", "error") if is_human else ("always_human",)
             row |= {name: Interval(row[name].value) for name in given}
         rows.append({"split": split, "n": len(found)} | bounded(row))
         if split != Split.TEST:
-            dearer = realised(case.outcomes.cost, decision) - realised(case.outcomes.cost, unwatched)
-            alone, span = unwatched == Decision.AUTO, free.spans(policy)[Decision.AUTO.text]
-            row |= {"alarm": draws.mean(dearer), "alone": draws.mean(alone, span=span)}
             for name, (column, unit) in stored.items():
                 told = stored_number(row[column], draws, n=len(found), split=split, unit=unit)
                 stage.numbers[f"{split}.{name}"] = told
-            stage.numbers[f"{split}.auto_error"] = row["auto_error"]
-            stage.numbers[f"{split}.unwatched_error"] = auto_error(stage, free, policy, split)
+            for name in ("auto_error", "unwatched_error"):
+                stage.numbers[f"{split}.{name}"] = row[name]
     _fill(stage, evidence, (*stored, "auto_error", "unwatched_error"))
     return pd.DataFrame(rows)
 

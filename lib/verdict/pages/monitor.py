@@ -185,12 +185,11 @@ def power_table(stage: Stage, found: Monitored) -> pd.DataFrame:
     """How soon an alarm would come if the error rate rose from the next label on, to `RISEN` times the promise.
 
     Simulated streams go on from the labels that there are, with groups of the log's sizes whose answers err apart.
-    Returns error, and for each of `WITHIN` labels the share of streams with an alarm within so many, with Wilson's
-    interval, and `known_…`, the same for Wald's test, who is told when and to what the error rises. `median_labels`:
-    after how many half of the streams have their alarm, NaN beyond the simulated ones. Numbers `monitor.seen`,
-    `.seen_by_knowing`: of the double, within `.seen_within` labels; `.n_to_double`: its median; `.found_error`: the
-    smallest of these errors that at least `MOSTLY` of the streams show within as many, by the lower end of the
-    interval. No rows without a promise, or after an alarm.
+    Returns error; for each of `WITHIN` labels the share of streams with an alarm by then, with Wilson's interval, and
+    `known_…`, the same for Wald's test, who is told when and to what the error rises; `median_labels` until half have
+    one, NaN beyond the simulated ones. Numbers `monitor.seen`, `.seen_by_knowing` (the double, within `.seen_within`
+    labels), `.n_to_double` (its median), `.found_error` (the smallest that `MOSTLY` of the streams show within as many,
+    by the lower bound). No rows without a promise, or after an alarm.
     """
     told = found.head.thresholds.promise
     if told is None or stage.numbers["monitor.is_broken"].value or found.auto.empty:

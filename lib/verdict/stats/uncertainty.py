@@ -421,10 +421,8 @@ def clustered_mcnemar(first_right: ArrayLike, second_right: ArrayLike, groups: A
     With d_k the gains minus losses of group k, of K groups, the statistic (K - 1) / K · (Σ d_k)² / Σ d_k² is
     chi-squared with one degree of freedom; 1 where no group has a difference. Where every group is one row it is
     McNemar's, (gains - losses)² / (gains + losses), but for the first factor. `sign_flip_test` is exact, and better
-    where few groups have a difference. Obuchowski (1998), On the comparison of correlated proportions for clustered
-    data, Statistics in Medicine 17, 1495-1507, with the variance under the hypothesis; this short form of it is in
-    Yang, Sun and Hardin (2010), A note on the tests for clustered matched-pair binary data, Biometrical Journal 52,
-    638-652.
+    where few groups have a difference. Obuchowski (1998), Statistics in Medicine 17, with the variance under the
+    hypothesis, as by Yang, Sun and Hardin (2010), Biometrical Journal 52.
     """
     change = _changes(first_right, second_right, groups)
     spread = float((change**2).sum())

@@ -35,9 +35,9 @@ def build(params: NlvrParams, *, seed: int, out: Path) -> Dataset:
     six orders of the boxes is a pair of its own in the example's group. A tenth of the `n_warmup` generated statements
     is warmup_val. They are about `n_scenes` that are drawn here, or with 0 about the pictures of training groups.
 
-    Examples whose sentence, or whose scene in any order of its boxes, is also in a file that evaluates later (dev after
-    train, test after both) are left out of val, calib and human training pairs, and counted. ValueError,
-    FileNotFoundError or ConnectionError if a parameter is out of range, or the corpus is absent or damaged.
+    Examples whose sentence, or whose scene in any order of its boxes, is also in a file that evaluates later are left
+    out of val, calib and human training pairs, and counted. ValueError, FileNotFoundError or ConnectionError if a
+    parameter is out of range, or the corpus is absent or damaged.
     """
     root = locate_corpus(url=params.url, sha256=params.sha256)
     rows, n_warmup, permutations = load_corpus(root, params.files), params.n_warmup, params.permutations

@@ -185,13 +185,10 @@ def plot_forest(
 ) -> None:
     """Estimates with their intervals, one a line, the first row on top.
 
-    Of more than `MAX_LINES` rows those at both ends are drawn, a line between them says how many are not, and the
-    figure is cut to its lines.
-
-    The table has `label`, `value`, `low`, `high`, and perhaps `group`, which colours the rows. A label that rows share
-    stands at the first of them; a long one is wrapped where lines leave room. The reference is a vertical line, such as
-    zero or a target. Parts, `label` and `value`, are what the estimates are means of, such as seeds, as small rings on
-    their lines.
+    Of more than `MAX_LINES` rows those at both ends are drawn, and a line between them says how many are not. The table
+    has `label`, `value`, `low`, `high`, and perhaps `group`, which colours the rows. A label that rows share stands at
+    the first of them; a long one is wrapped. The reference is a vertical line, such as zero or a target. Parts, `label`
+    and `value`, are what the estimates are means of, such as seeds, as small rings.
     """
     if len(table) > MAX_LINES:
         first, last = table.head(MAX_LINES // 2), table.tail(MAX_LINES // 2)
