@@ -288,10 +288,7 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
 
 
 def count_missed(stage: Stage, prefix: str) -> pd.DataFrame:
-    """Largest shortfall of each kind of sets: kind, shortfall with its interval, is_missed: shown to lie above zero.
-
-    Number `<prefix>.n_kinds_missed`: how many are.
-    """
+    """By kind of sets its largest shortfall with bounds, and is_missed: above zero; `<prefix>.n_kinds_missed` are."""
     kinds = zip((KINDS[0], APS, RAPS, KINDS[1]), ("coverage", "adaptive", "short", "class"), strict=True)
     stored = {kind: f"{prefix}.{name}_shortfall" for kind, name in kinds}
     found = {kind: stage.numbers[name] for kind, name in stored.items() if name in stage.numbers}

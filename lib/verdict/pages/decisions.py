@@ -348,8 +348,8 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     """The promise beside the automatic error on test, and what it costs: quantity, value.
 
     Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
-    nothing goes out alone, or nothing is promised); `.given_up`: the share of what the same policy without the promise
-    saves against a person for every case that the promise takes away (not defined where all resamples give one value).
+    nothing goes out alone, or nothing is promised); `.given_up`: the share that the promise takes away of what the same
+    policy saves without it against a person for every case (not defined where all resamples give one value).
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None

@@ -31,9 +31,7 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
 
 
 def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
-    """Numbers `<split>.linked.accuracy` and `.nll`, where images share parts: the standard error that lets images with
-    a part in common depend on each other, over that of independent images, and `…_by_chance` (see `linked_ratio`).
-    """
+    """Numbers `<split>.linked.accuracy`, `.nll` and `…_by_chance` of these, where images share parts: `linked_ratio`."""
     shared = pd.read_parquet(stage.upstream("01_data", "shared.parquet"))
     holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
     if holds.empty:

@@ -177,11 +177,11 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
 
 def told_people(people: People) -> str:
     """What a caption adds where simulated people differ between test and the other splits; "" where they do not."""
-    differ = people.is_simulated and isinstance(people.careful, PairHuman)
-    told = (
-        "; on test alone simulated people err more where the model errs, so costs there do not compare with the others"
+    if not (people.is_simulated and isinstance(people.careful, PairHuman)):
+        return ""
+    return (
+        "; on test alone simulated people err more where the model errs, so costs there do not compare with others"
     )
-    return told if differ else ""
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
