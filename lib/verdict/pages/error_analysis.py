@@ -31,7 +31,7 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
 
 
 def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
-    """Numbers `<split>.linked.accuracy`, `.nll` and `…_by_chance` of these, where images share parts: `linked_ratio`."""
+    """Numbers `<split>.linked.accuracy`, `.nll`, `…_by_chance` of these, where images share parts: `linked_ratio`."""
     shared = pd.read_parquet(stage.upstream("01_data", "shared.parquet"))
     holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
     if holds.empty:

@@ -179,9 +179,7 @@ def told_people(people: People) -> str:
     """What a caption adds where simulated people differ between test and the other splits; "" where they do not."""
     if not (people.is_simulated and isinstance(people.careful, PairHuman)):
         return ""
-    return (
-        "; on test alone simulated people err more where the model errs, so costs there do not compare with others"
-    )
+    return "; on test alone simulated people err more where the model errs, so costs there do not compare with others"
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
