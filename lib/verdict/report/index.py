@@ -79,7 +79,7 @@ def render_index(
         claims=[(title, [row for row in rows if row["mark"] != "fails"]) for title, rows in claims],
         failing=[row for _, rows in claims for row in rows if row["mark"] == "fails"],
         counted=_counted([claim for execution in ran for claim in execution.claims]),
-        pipeline=draw_pipeline(nodes_of(executions)),
+        pipeline=draw_pipeline(nodes_of(executions, {link.name for link in site.links})),
         jobs=draw_jobs(jobs_of(executions)),
         groups=page_cards(site, evidence, shown),
         duration=duration,

@@ -1,6 +1,6 @@
 """What ran, as two pictures: the stages with what they need, and a timeline of the jobs at every place."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from graphlib import TopologicalSorter
@@ -31,8 +31,8 @@ class Node:
         return stages.in_words(self.name)
 
 
-def nodes_of(executions: Sequence[Execution]) -> list[Node]:
-    """One node a stage that was executed, or is to be, those declared first."""
+def nodes_of(executions: Sequence[Execution], pages: Collection[str]) -> list[Node]:
+    """One node a stage that was executed, or is to be, those declared first; it leads to the first of its `pages`."""
     needs: dict[str, tuple[str, ...]] = {}
     for entry in (*stages.SPECS, *stages.RECORDED_SPECS, *stages.CLIP_SPECS):
         needs[entry.name] = (*needs.get(entry.name, ()), *entry.needs)
@@ -42,7 +42,7 @@ def nodes_of(executions: Sequence[Execution]) -> list[Node]:
         ran = [execution for execution in own if execution.status != "missing"]
         found = {execution.status for execution in own}
         status = next((one for one in ("failed", "stale", "done", "missing") if one in found), "")
-        href = next((address(execution.name) for execution in ran if execution.executed is not None), "")
+        href = next((address(execution.name) for execution in ran if execution.name in pages), "")
         mean = duration(sum(execution.elapsed_s for execution in ran) / max(len(ran), 1))
         detail = f"{len(ran)} × {mean}" if len(ran) > 1 else mean if ran else "not run"
         if own:
