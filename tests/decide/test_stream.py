@@ -243,6 +243,7 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
     damaged = {
         "{}": missing,
         json.dumps(rows[0]): missing,
+        json.dumps(other | {"logits": 5}): "line 1 is damaged: IndexError",
         "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$",
     }
     for content, match in {json.dumps(other): "line 1 was decided by another policy", **damaged}.items():

@@ -33,9 +33,10 @@ def confusion_table(table: pd.DataFrame, decision: ArrayLike, classes: Sequence[
 def shared_parts(table: pd.DataFrame, *, stage: Stage) -> None:
     """Numbers `<split>.linked.accuracy`, `.nll`, `…_by_chance` of these, where images share parts: `linked_ratio`."""
     shared = pd.read_parquet(stage.upstream("01_data", "shared.parquet"))
-    holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
-    if holds.empty:
+    shared = shared[shared["image_id"].isin(table["image_id"])]
+    if shared.empty:
         return
+    holds = pd.crosstab(shared["image_id"], shared["part"]).reindex(table["image_id"].unique()).dropna() > 0
     losses = {"accuracy": right_of(table), "nll": nll_of_logit_rows(logits_of(table), table["y_true"])}
     described = about(stage, table)
     for name, values in losses.items():

@@ -6,6 +6,7 @@ how far it came and what the test of the stream had seen.
 
 import math
 import os
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
@@ -91,14 +92,15 @@ def decide_stream(
     return counts + Counter({"passed over": n_passed})
 
 
-def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str) -> tuple[list[float], str]:
+def _restored(
+    file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str
+) -> tuple[Sequence[float], str]:
     """Show the test what a log holds; marks of the answers (see `_marks`) of its lines from the case `first_id` on, and
     the id of the last.
 
     What a killed run left of a line is cut off. ValueError for a line that is damaged, or of another policy.
     """
-    past: list[float] = []
-    last, head = "", stored.head
+    past, last, head = array("d"), "", stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
     cut = file.read().rpartition(b"\n")[2]
@@ -115,7 +117,7 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
             except KeyError as error:
                 raise ValueError(f"{out} is no log of decisions, or damaged: line {number} has no {error}") from None
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, IndexError) as error:
                 cause = reason(error) if isinstance(error, ValueError) else repr(error)
                 raise ValueError(f"{out}, line {number} is damaged: {cause}") from None
             if not is_own:
@@ -123,7 +125,7 @@ def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first
             items.append(item)
             last = item["pair_id"]
             if last == first_id:
-                past.clear()
+                del past[:]
             if past or last == first_id:
                 past.append(mark)
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
