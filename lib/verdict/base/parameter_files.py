@@ -11,8 +11,9 @@ import yaml
 from verdict.base import paths
 
 MAX_FILE_BYTES = 1_000_000
+MAX_DEPTH = 32
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # YAML 1.1 reads 1:30 as 90 and 010 as 8: nobody who writes them means that.
 _SURPRISING = re.compile(r"^[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-9_]+)+)")
 
@@ -26,16 +27,8 @@ def _fault(place: Any, text: str) -> ParamsError:
     return ParamsError(f"line {place.start_mark.line + 1}: {text}")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases, merges or repeated keys: what a parameter file says is what it holds."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            raise _fault(event, "YAML aliases are not accepted in parameters")
-        if event.tag is not None:
-            raise _fault(event, f"YAML tags are not accepted in parameters, got {event.tag!r}")
-        return super().compose_node(parent, index)
+class _Loader(yaml.CSafeLoader):
+    """YAML without repeated keys or surprising numbers: what a parameter file says is what it holds."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -61,9 +54,22 @@ class _Loader(yaml.SafeLoader):
             raise _fault(node, f"{str(node.value)[:40]!r} cannot be read: {error}") from None
 
 
+def _refuse_unplain(text: str) -> None:
+    """ParamsError where YAML holds an alias or a tag, by which a value is not what stands there, or is nested deeply."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise _fault(event, f"is nested more than {MAX_DEPTH} deep")
+        if isinstance(event, yaml.AliasEvent):
+            raise _fault(event, "YAML aliases are not accepted in parameters")
+        if getattr(event, "tag", None) is not None:
+            raise _fault(event, f"YAML tags are not accepted in parameters, got {event.tag!r}")
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a parameter file as plain values. FileNotFoundError names the profiles that there are; ParamsError if it is
-    too large, not UTF-8, not YAML, holds tags, aliases or repeated keys, or is not a mapping.
+    too large, not UTF-8, not YAML, holds tags, aliases, repeated keys or deep nests, or is not a mapping.
     """
     if not path.is_file():
         known = paths.profiles(path.parent)
@@ -71,13 +77,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise ParamsError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes; that is not a parameter file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
+        _refuse_unplain(text)
+        content = yaml.load(text, Loader=_Loader)
     except ParamsError as error:
         raise ParamsError(f"{path}, {error}") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise ParamsError(f"{path}, line {line} is not readable as YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} is not readable as YAML: {error}") from None
     if not isinstance(content, dict):
         raise ParamsError(f"{path} must hold a mapping, got {type(content).__name__}")
