@@ -55,7 +55,7 @@ class _Loader(yaml.CSafeLoader):
 
 
 def _refuse_unplain(text: str) -> None:
-    """ParamsError where YAML holds an alias or a tag, by which a value is not what stands there, or is nested deeply."""
+    """ParamsError where YAML holds an alias or a tag, by which a value is not what stands there, or deep nests."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
