@@ -203,6 +203,7 @@ def test_a_failed_notebook_is_kept_where_the_message_says(root, cell, said):
     assert kept == root / "work" / "smoke" / "failed" / "01_data.ipynb"
     cells = json.loads(kept.read_text())["cells"]
     assert any("ValueError" in str(cell.get("outputs")) for cell in cells) is (said == "ValueError")
+    assert any(cell in "".join(ran["source"]) for ran in cells)
     assert not (root / "work" / "smoke" / "01_data").exists()
 
 
@@ -312,32 +313,28 @@ def test_a_seed_that_there_is_not_is_refused(name, trial, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def executing(path, running):
-    """A notebook of two sections as papermill keeps it while it runs."""
+def begun(n):
+    """The first cells of a page of two sections, as papermill runs them."""
     cells = [markdown("# Page\n\nWhy?")]
     for section in ("Before and after", "Sets"):
-        cells += [markdown(f"## {section}\n\n**Method.**"), code("x"), code("x")]
-    cells[running]["metadata"]["papermill"] = {"status": "running"}
-    write_notebook(path, cells)
+        cells += [markdown(f"## {section}\n\n**Method.**"), code("# x"), code("x")]
+    return cells[:n]
 
 
 @pytest.mark.parametrize(
-    ("running", "told"),
-    [(2, "Before and after (cell 3 of 7)"), (5, "Sets (cell 6 of 7)"), (6, "Sets (cell 7 of 7)")],
+    ("n", "told"),
+    [(0, ""), (3, "Before and after (cell 3 of 8)"), (6, "Sets (cell 6 of 8)"), (7, "Sets (cell 7 of 8)")],
 )
-def test_a_page_that_reports_nothing_is_told_by_its_section(tmp_path, running, told):
-    executing(tmp_path / "a.ipynb", running)
-    assert run.section(tmp_path / "a.ipynb") == told
-    (tmp_path / "a.ipynb").write_text((tmp_path / "a.ipynb").read_text()[:-9])
-    write_notebook(tmp_path / "idle.ipynb", [markdown("# Page"), code("x")])
-    assert {run.section(tmp_path / f"{name}.ipynb") for name in ("a", "idle", "none")} == {""}
+def test_a_page_that_reports_nothing_is_told_by_its_section(n, told):
+    assert run.section(begun(n), 8) == told
 
 
 def test_progress_is_shown_whether_or_not_a_stage_reports_any(tmp_path, capsys):
-    executing(tmp_path / run.EXECUTING, 5)
-    with run._followed(tmp_path, "07_calibration"):
+    write_notebook(tmp_path / "a.ipynb", begun(7))
+    following = (tmp_path, "07_calibration", tmp_path / "a.ipynb", begun(6))
+    with run._followed(*following):
         time.sleep(2.2)
-    assert "07_calibration  Sets (cell 6 of 7)  (2 s)" in capsys.readouterr().err
-    with run._followed(tmp_path, "07_calibration"):
+    assert "07_calibration  Sets (cell 6 of 8)  (2 s)" in capsys.readouterr().err
+    with run._followed(*following):
         (tmp_path / run.PROGRESS).write_text("encoded 1/9\nencoded 2/9\n")
     assert "07_calibration  encoded 2/9" in capsys.readouterr().err

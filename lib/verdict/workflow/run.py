@@ -7,7 +7,6 @@ written. Only the exit code tells success: a notebook claims it even when its ke
 import argparse
 import contextlib
 import importlib
-import json
 import os
 import shutil
 import sys
@@ -68,9 +67,11 @@ def _locked_gpu(gpus: Sequence[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _followed(folder: Path, label: str) -> Iterator[None]:
+def _followed(folder: Path, label: str, notebook: Path, begun: Sequence[Any]) -> Iterator[None]:
     """Tell, at growing intervals, what a stage reports of its progress, or else the section of its notebook."""
     started = time.monotonic()
+    # Papermill adds one with the parameters.
+    n_cells = len(artifacts.read_json(notebook)["cells"]) + 1 if notebook.is_file() else 0
 
     def follow(done: threading.Event) -> None:
         pause_s, is_last = 2.0, False
@@ -80,7 +81,7 @@ def _followed(folder: Path, label: str) -> Iterator[None]:
             pause_s = min(1.5 * pause_s, MAX_PAUSE_S)
             reports = folder / PROGRESS
             lines = reports.read_text(encoding="utf-8").splitlines() if reports.is_file() else []
-            text = lines[-1] if len(lines) > n_read else section(folder / EXECUTING)
+            text = lines[-1] if len(lines) > n_read else section(begun, n_cells)
             n_read = len(lines)
             if text and text != last_told:
                 tell(f"{label}  {text}  ({time.monotonic() - started:.0f} s)")
@@ -90,26 +91,17 @@ def _followed(folder: Path, label: str) -> Iterator[None]:
         yield
 
 
-def section(notebook: Path) -> str:
-    """Where the execution of a notebook is: the heading above its running cell, and which cell of how many it is; ""
-    where none is running, or the file is not whole at this moment.
+def section(begun: Sequence[Any], n_cells: int) -> str:
+    """The last heading of the cells that have begun, and how many of all they are; "" before the first."""
+    firsts = [cell["source"].partition("\n")[0] for cell in begun if cell["cell_type"] == "markdown"]
+    heading = next((first.lstrip("# ") for first in reversed(firsts) if first.startswith("#")), "")
+    return f"{heading} (cell {len(begun)} of {n_cells})" if begun else ""
+
+
+def _execute(notebook: Path, target: Path, values: dict[str, Any], begun: list[Any]) -> None:
+    """Execute a notebook with Papermill in a kernel of its own, talking over sockets in a private folder; each cell is
+    added to `begun` before it runs. The notebook is saved when all have run, or one has failed.
     """
-    try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    heading = ""
-    for number, cell in enumerate(cells, start=1):
-        first = "".join(cell["source"]).partition("\n")[0]
-        if cell["cell_type"] == "markdown" and first.startswith("#"):
-            heading = first.lstrip("# ")
-        if cell["metadata"].get("papermill", {}).get("status") == "running":
-            return f"{heading} (cell {number} of {len(cells)})"
-    return ""
-
-
-def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
-    """Execute a notebook with Papermill in a kernel of its own, talking over sockets in a private folder."""
     import papermill
     from traitlets.config import Config
 
@@ -126,6 +118,9 @@ def _execute(notebook: Path, target: Path, values: dict[str, Any]) -> None:
             cwd=str(paths.ROOT),
             progress_bar=False,
             log_output=False,
+            # It would be written twice a cell, as large as it has become.
+            request_save_on_cell_execute=False,
+            on_cell_start=lambda cell, cell_index: begun.append(cell),
             # Everything is saved by then; kernels that are asked to end first print that they were interrupted.
             shutdown_kernel="immediate",
             config=Config({"KernelManager": {"transport": "ipc", "connection_file": f"{runtime}/kernel.json"}}),
@@ -143,7 +138,7 @@ def run_stage(
     """
     params = load_params(profile)
     home, label, runner = _job(params, profile, name, trial, seed, shard)
-    asked = question(name, params, trial)
+    notebook, asked = paths.NOTEBOOKS / f"{stages.notebook_of(name)}.ipynb", question(name, params, trial)
     if stands(home, asked):
         tell(f"{label}  stands: this question was answered from these inputs before")
         return home
@@ -153,14 +148,15 @@ def run_stage(
         os.environ.update(VERDICT_STAGE_DIR=str(folder), VERDICT_PROGRESS=str(folder / PROGRESS))
         os.environ["OMP_NUM_THREADS"] = str(params.execution.threads)
         start.choose_backend(params.model.backend)
-        with device_lease(params.execution.device) as device, _followed(folder, label):
+        begun: list[Any] = []
+        with device_lease(params.execution.device) as device, _followed(folder, label, notebook, begun):
             if runner is not None:
                 from verdict.workflow.stage import open_stage
 
                 opened = open_stage(name, profile, trial=trial, seed=seed, shard=shard)
                 getattr(importlib.import_module(runner[0]), runner[1])(opened)
             else:
-                _run_notebook(name, profile, trial, folder, **given)
+                _run_notebook(name, profile, trial, folder, notebook, begun, **given)
         has_used_gpu = (folder / place.COMPUTED_ON_GPU).exists()
         run = {
             "device": device if has_used_gpu else "cpu",
@@ -196,20 +192,23 @@ def _job(
     return stages.folder(profile, name, trial), stages.label(name, trial), stages.RUNNERS.get(name)
 
 
-def _run_notebook(name: str, profile: str, trial: str | None, folder: Path, **further: str) -> None:
-    stem = stages.notebook_of(name)
-    model, given = parameter_model(stem), {"profile": profile, **further}
+def _run_notebook(
+    name: str, profile: str, trial: str | None, folder: Path, notebook: Path, begun: list[Any], **further: str
+) -> None:
+    model, given = parameter_model(notebook.stem), {"profile": profile, **further}
     if trial is not None:
         given["trial"] = trial
     if "source" in model.model_fields:
         given["source"] = stages.source_of(name)
     values = model(**given).model_dump()
-    notebook, scratch = paths.NOTEBOOKS / f"{stem}.ipynb", folder / EXECUTING
+    scratch = folder / EXECUTING
     kept = failure(profile, stages.page(name, trial))
     kernel.check_kernel(notebook)
     try:
-        _execute(notebook, scratch, values)
+        _execute(notebook, scratch, values, begun)
     except BaseException:
+        if begun and not scratch.is_file():
+            artifacts.write_json(scratch, {"cells": begun, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
         if scratch.is_file():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(scratch, kept)

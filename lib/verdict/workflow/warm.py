@@ -109,6 +109,10 @@ def serve(listening: socket.socket, modules: Sequence[str]) -> socket.socket | N
     with start.beside(start.Tie(os.getppid()).end_when_cut):
         for name in modules:
             importlib.import_module(name)
+        # A stage's record says which files its code imports: what each imports is read once. Callers need it not.
+        from verdict.workflow.code_digest import library_files
+
+        library_files(path.read_text(encoding="utf-8") for path in paths.LIBRARY.rglob("*.py"))
     gc.freeze()
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [], start.LOOK_S)
