@@ -47,7 +47,9 @@ def test_of_a_few_images_each_is_kept_apart():
 
 
 def test_the_index_shows_examples_intervals_and_thumbnails_and_leaves_out_what_no_page_draws(demo):
-    shown = code("x = 1", outputs=[displayed(gallery(2))])
+    figure = plt.figure(figsize=(4, 2))
+    line = bundle_of(say.show_figure, figure, caption="A line.", alt="The line", is_main=True)
+    shown = code("x = 1", outputs=[displayed(gallery(2)), displayed(line)])
     notebook("08_policy", markdown("# Policy\n\nWhen?"), SETUP, code("x = 1"))
     numbers = Numbers({"test.accuracy": Number(0.75, 0.5, 1.0, n=1013, split="test", unit="%")})
     stage("08_policy", SETUP, shown, numbers=numbers)
@@ -60,7 +62,7 @@ def test_the_index_shows_examples_intervals_and_thumbnails_and_leaves_out_what_n
     assert [image["alt"] for image in page.all("img")] == [
         "Image of the case “sentence 0”",
         "Image of the case “sentence 1”",
-        "Cases",
+        "The line",
     ]
     assert "test n = 1,013 75 % [50, 100]" in page.words and "left:50.00%;width:50.00%" in str(page.all("i"))
     assert {"href": "#how-good"} in page.all("a") and "<!--" not in page.words
@@ -84,10 +86,11 @@ def test_a_row_of_intervals_needs_a_share():
     assert interval_rows(["test.cost", "no.such"], numbers) == interval_rows([], Numbers()) == ""
 
 
-def test_a_drawing_brings_its_thumbnail_along():
+def test_a_main_drawing_brings_its_thumbnail_along():
     figure, ax = plt.subplots(figsize=(6, 3))
     ax.plot([0, 1])
-    data = bundle_of(say.show_figure, figure, caption="A line.", alt="A line.")
+    assert "small" not in bundle_of(say.show_figure, figure, caption="A line.", alt="A line.")[say.MIME]
+    data = bundle_of(say.show_figure, figure, caption="A line.", alt="A line.", is_main=True)
     assert "image/svg+xml" in data
     small = thumbnail(Exhibit(data=data))
     with Image.open(io.BytesIO(base64.b64decode(small.split(",")[1].split('"')[0]))) as image:

@@ -151,7 +151,7 @@ def test_a_figure_of_any_weight_has_a_png_as_its_thumbnail(shown, monkeypatch):
     """The thumbnail of a page full of pictures was a JPEG as well, and not found."""
     monkeypatch.setattr(speaking, "MAX_PNG_BYTES", 1_000)
     monkeypatch.setattr(speaking, "MAX_SVG_BYTES", 1_000)
-    speaking.show_figure(drawing([0, 1, 0.5]), caption="c", alt="a line")
+    speaking.show_figure(drawing([0, 1, 0.5]), caption="c", alt="a line", is_main=True)
     small = Image.open(io.BytesIO(base64.b64decode(shown[0][MIME]["small"])))
     assert small.format == "PNG" and "image/jpeg" in shown[0]
     assert small.width == pytest.approx(shown[0][MIME]["width"] * speaking.SMALL_DPI / speaking.CSS_DPI, abs=2)

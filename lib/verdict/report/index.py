@@ -64,9 +64,8 @@ def render_index(
     ran = [execution for execution in executions if execution.status != "missing"]
     latest = max(ran, key=lambda execution: str(execution.run.get("started", "")))
     template, glossary = environment().get_template("index.html"), load_glossary()
-    shown: list[str] = []
     explainer = Explainer(glossary)
-    parts = _opening(site, evidence, explainer, shown)
+    parts = _opening(site, evidence, explainer)
     titles = {link.name: link.title for link in site.links}
     claims = [(titles.get(e.name, e.name), list(_claims(site, e, evidence))) for e in ran if e.claims]
     return template.render(
@@ -81,7 +80,7 @@ def render_index(
         counted=_counted([claim for execution in ran for claim in execution.claims]),
         pipeline=draw_pipeline(nodes_of(executions, {link.name for link in site.links})),
         jobs=draw_jobs(jobs_of(executions)),
-        groups=page_cards(site, evidence, shown),
+        groups=page_cards(site, evidence),
         duration=duration,
         total=duration(sum(execution.elapsed_s for execution in ran)),
         n_runs=len(ran),
@@ -93,23 +92,21 @@ def render_index(
     )
 
 
-def _opening(site: Site, evidence: Known, explainer: Explainer, shown: list[str]) -> list[Part]:
-    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing.
-
-    The files that it shows are noted in `shown`; what no page of this report draws is left out.
+def _opening(site: Site, evidence: Known, explainer: Explainer) -> list[Part]:
+    """The opening, part by part; a paragraph whose number does not exist yet is replaced while stages are missing, and
+    what no page of this report draws is left out.
     """
     text, found = paths.NOTEBOOKS / (stages.index_text(site.params) if site.params else "index.md"), [Part()]
     if not text.is_file():
         return found
     numbers, is_whole = merged_numbers(site.executions), all(e.status in ("done", "stale") for e in site.executions)
     page = Markdown(numbers, folder=text.parent, pages=tuple(link.name for link in site.links) or None)
-    for paragraph in paragraphs(text.read_text(encoding="utf-8")):
+    for place, paragraph in enumerate(paragraphs(text.read_text(encoding="utf-8"))):
         try:
             source = chosen_text(paragraph, numbers).strip()
             if to_show := _SHOWN.fullmatch(source):
                 if file := to_show["file"]:
-                    drawing = _again(file, site.links, evidence, f"i{len(shown)}-")
-                    shown.append(file)
+                    drawing = _again(file, site.links, evidence, f"i{place}-")
                 else:
                     drawing = interval_rows(to_show["names"].split(), numbers)
                 found[-1].drawings += [drawing] if drawing else []
@@ -254,11 +251,8 @@ def _of_temperatures(executions: Sequence[Execution]) -> Iterator[dict[str, str]
                 yield banner("stale", headline, [f"{what}: too few rows, or logits that say next to nothing."])
 
 
-def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[dict]:
-    """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing.
-
-    That is the first whose file is among those `chosen` for the opening, else the page's main one.
-    """
+def page_cards(site: Site, evidence: Known) -> list[dict]:
+    """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing."""
     links = {link.name: link for link in site.links}
     groups: dict[str, dict] = {}
     for execution in site.executions:
@@ -282,7 +276,7 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
                 "answer": answer.replace('href="#', f'href="{link.href}#'),
                 **{"elapsed_s": 0.0, "runs": [], "n_left_out": 0, "marks": set()},
             }
-        groups[key]["thumbnail"] = groups[key]["thumbnail"] or _thumbnail(evidence[execution.name], chosen)
+        groups[key]["thumbnail"] = groups[key]["thumbnail"] or _thumbnail(evidence[execution.name])
         groups[key]["elapsed_s"] += execution.elapsed_s
         groups[key]["marks"] |= {execution.status} - {"done"}
         if execution.is_trial:
@@ -291,10 +285,9 @@ def page_cards(site: Site, evidence: Known, chosen: Sequence[str] = ()) -> list[
     return list(groups.values())
 
 
-def _thumbnail(shown: PageExhibits | None, chosen: Sequence[str]) -> str:
-    """A page's main drawing, small; "" without one, or where its page says that it cannot be read."""
-    drawn = shown.drawn if shown else ()
-    main = next((e for e in drawn if e.data[MIME].get("file") in chosen), next(iter(drawn), None))
+def _thumbnail(shown: PageExhibits | None) -> str:
+    """A page's main drawing, small, or else its first picture; "" without one, or where its page cannot be read."""
+    drawn = sorted(shown.drawn if shown else (), key=lambda exhibit: "small" not in exhibit.data[MIME])
     with contextlib.suppress(*DAMAGED):
-        return thumbnail(main) if main else ""
+        return next(filter(None, map(thumbnail, drawn)), "")
     return ""

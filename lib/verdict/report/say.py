@@ -82,25 +82,34 @@ def show_table(
     _show({MIME: payload, "text/html": table_html(payload, html.escape(caption)), "text/plain": plain})
 
 
-def show_figure(figure: Figure, *, caption: str, alt: str, data: pd.DataFrame | None = None, file: str = "") -> None:
+def show_figure(
+    figure: Figure,
+    *,
+    caption: str,
+    alt: str,
+    data: pd.DataFrame | None = None,
+    file: str = "",
+    is_main: bool = False,
+) -> None:
     """Display a drawing with its caption, its description and the numbers behind it, and close it.
 
     As SVG up to 150 KB, else as PNG, or beyond 300 KB as JPEG. The caption says split, n, kind of interval, seeds;
     `alt` what the drawing shows; `data` are the numbers that are drawn, offered as CSV; `file` (`05_reliability.svg`)
-    names anchor and download. ValueError if caption or alt text is empty.
+    names anchor and download; `is_main` the one that stands for its page on the index, for which it is drawn once more,
+    small. ValueError if caption or alt text is empty.
     """
     import matplotlib.pyplot as plt
 
     _require_words(caption, alt)
     try:
-        small = _as_pixels(figure, dpi=SMALL_DPI)["image/png"]
+        small = {"small": _as_pixels(figure, dpi=SMALL_DPI)["image/png"]} if is_main else {}
         svg = _as_svg(figure)
         is_light = len(svg.encode("utf-8")) <= MAX_SVG_BYTES
         media = {"image/svg+xml": svg} if is_light else _as_pixels(figure)
     finally:
         plt.close(figure)
     csv = None if data is None else _as_csv(_with_index(data))
-    _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file, small=small)
+    _show_drawing("figure", media, caption=caption, alt=alt, csv=csv, file=file, **small)
 
 
 def show_gallery(
