@@ -1,5 +1,6 @@
 """The tables of the page on concepts, by hand."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +59,23 @@ def test_overlap_is_told_beside_chance_and_beside_other_classes(tmp_path):
     for name in ("own_class_gain", "p_exchanged"):
         number = numbers[f"concepts.{name}"]
         assert number.kind == ESTIMATE and number.low == table.loc[WHOLE, f"{name}_low"]
+
+
+@pytest.mark.parametrize(("who_knows", "n_more"), [(UNTRAINED, 1), (WHOLE, 0)])
+def test_relatives_that_share_more_and_are_right_less_often_are_counted(tmp_path, who_knows, n_more):
+    """The relative answers half of the pictures wrongly; who knows shares five words more with what it answers."""
+    rng = np.random.default_rng(1)
+    blank, y_true = seen_at_random(rng, knows=False)
+    own = np.where(np.arange(N) % 2, y_true, (y_true + 1) % K)
+    everyone = {name: replace(blank, answer=answer) for name, answer in ((WHOLE, y_true), (UNTRAINED, own))}
+    knows = everyone[who_knows]
+    shared = [np.unique([*knows.textual[y][:5], *some[:4]]) for y, some in zip(knows.answer, knows.visual, strict=True)]
+    everyone[who_knows] = replace(knows, visual=shared)
+    stage = Stage("12_clip_concepts", "smoke", None, None, tmp_path, load_params("smoke"))
+    setup = Setup(stage, None, {}, None, [None] * D, Material(np.empty((N, 1, 1, 3)), y_true, np.arange(N) // 2))
+    concept_study.knowledge_table(setup, {name: replace(one, is_fallback=False) for name, one in everyone.items()})
+    found = [stage.numbers[f"concepts.{name}"].value for name in ("n_relatives", "n_share_more")]
+    assert found == [1, n_more]
 
 
 def test_each_class_is_described_by_its_own_words_under_every_template():

@@ -18,6 +18,7 @@ from verdict.data.statements import (
     keyword_table,
     label_artefacts,
     length_quantiles,
+    n_telling,
     negation_guard,
     repeated_hypotheses,
     store_sentence_alone,
@@ -121,7 +122,8 @@ def test_what_the_words_give_away_is_told_with_its_interval(tmp_path, words, lar
     hits = pd.DataFrame(
         {name: np.arange(n) < share * n for name, share in (("words", words), ("larger_class", larger))}
     )
-    pairs = pd.DataFrame({"group_id": np.arange(n) % 1000, "split": "test"})
+    labels = {"hypothesis": [f"s{k // 3}" for k in range(n)], "label": [E, C, E] * (n // 3) + [E] * (n % 3)}
+    pairs = pd.DataFrame({"group_id": np.arange(n) % 1000, "split": "test", **labels})
     shown = store_sentence_alone(stage.numbers, hits, pairs, stage.resampler)
     found = stage.numbers["data.hypothesis_only"]
     assert found.low < found.value < found.high and (found.n, found.split) == (n, "test")
@@ -130,7 +132,14 @@ def test_what_the_words_give_away_is_told_with_its_interval(tmp_path, words, lar
     assert gain.value == pytest.approx(words - larger, abs=1e-3)
     assert gain.low < gain.high if words > larger else (gain.low is None and gain.kind == "exact"), "an identity"
     assert stage.claim("a", "Nothing is given away", "data.hypothesis_only_gain", "<=", 0.05).holds == holds
+    assert stage.numbers["data.n_telling"].value == pairs["hypothesis"].nunique()
     assert shown["share_right_low"].tolist()[:2] == [number.low for number in stage.numbers.values()][:2]
+
+
+def test_a_sentence_tells_if_it_is_more_often_true_or_more_often_false():
+    balanced = [("a", E), ("a", C), ("b", C), ("b", E)]
+    assert n_telling(table(*balanced)) == 0
+    assert n_telling(table(*balanced, ("b", C), ("c", E))) == 2
 
 
 def negated(share, n=211):

@@ -92,8 +92,26 @@ def test_accuracy_of_a_group_without_mistakes_has_an_interval():
     pairs = pd.DataFrame({"pair_id": table["pair_id"], "family": ["a", "a", "a", "a", "b", "b"]})
     stage = SimulatedStage({("t", 11): table}, {})
     found = evaluation.accuracy_by(table, pairs, "family", stage=stage).set_index("label")
+    evaluation.best_and_worst(stage, evaluation.accuracy_by(table, pairs, "family", stage=stage))
+    assert (stage.numbers["test.best_family"].words, stage.numbers["test.worst_family"].words) == ("a", "b")
+    assert stage.numbers["test.worst_family_accuracy"].high == found.loc["b", "high"]
     assert found.loc["a", "value"] == 1.0 and found.loc["a", "low"] < 0.9
     assert found.loc["b", "value"] == 0.0 and found.loc["b", "high"] > 0.1
+
+
+def test_the_kept_seed_stands_among_the_others_of_its_trial():
+    stage = seeded({"a": [0.6, 0.9, 0.7], "b": [0.99, 0.99, 0.99]}, {"a": 1, "b": 2})
+    rows = [
+        (trial, seed, evaluation.estimate(table, prefix="run", stage=stage, names=("macro_f1",))["run.macro_f1"].value)
+        for (trial, seed), table in stage.tables.items()
+    ]
+    scores = pd.DataFrame(rows, columns=["trial", "seed", "macro_f1"])
+    evaluation.over_seeds(stage, SimpleNamespace(trial="a", seed=3), scores)
+    numbers = stage.numbers
+    assert (numbers["test.n_other_seeds"].value, numbers["test.n_better_seeds"].value) == (2, 1)
+    mean = numbers["test.seeds_macro_f1"]
+    assert mean.value == pytest.approx(scores[scores["trial"] == "a"]["macro_f1"].mean())
+    assert mean.low < mean.value < mean.high and mean.seeds == (1, 2, 3)
 
 
 def test_no_difference_shown_is_not_as_good():

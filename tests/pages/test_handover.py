@@ -206,6 +206,9 @@ def test_published_policies_and_this_one_are_read_alike(stage):
     assert table.loc["published, T free, human branch", "accuracy, people 100% right"] == 1.0
     handed = table.index.str.endswith("human branch")
     assert (table["accuracy, people 95% right"].notna() == handed).all()
+    to_human = study.test.decide(study.policy) == Decision.HUMAN
+    ours = table.loc["this policy, human branch", "accuracy, people 100% right"]
+    assert ours == pytest.approx(1 - (test.is_wrong & ~to_human).mean()), "the model's own answer elsewhere"
     own = table.loc["this policy, all interventions"]
     intervened, wrong = study.test.decide(study.policy) != Decision.AUTO, test.is_wrong
     assert own["precision"] == pytest.approx(wrong[intervened].mean())

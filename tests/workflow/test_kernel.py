@@ -66,7 +66,8 @@ def test_a_notebook_runs_on_the_projects_kernel_whatever_its_own_is_called(tmp_p
     path = tmp_path / "05_test.ipynb"
     write_notebook(path, [code("profile = 'x'", "parameters"), {**code("print('was given', profile)"), "id": "d"}])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"metadata": EDITORS["a path"]}))
-    _execute(path, tmp_path / "done.ipynb", {"profile": "smoke"})
+    _execute(path, tmp_path / "done.ipynb", {"profile": "smoke"}, begun := [])
+    assert [cell["cell_type"] for cell in begun] == ["code"] * 3
     assert "was given smoke" in (tmp_path / "done.ipynb").read_text()
 
 

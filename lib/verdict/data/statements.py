@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Label, Split, class_names
-from verdict.base.numbers import EXACT, POINTS, Numbers
+from verdict.base.numbers import EXACT, POINTS, Number, Numbers
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, with_bounds
 
 
@@ -91,11 +91,20 @@ def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resamp
     return resampler(chosen["group_id"].to_numpy()).mean(contradicts, span=(0, 1)), len(chosen)
 
 
+def n_telling(pairs: pd.DataFrame) -> int:
+    """Different sentences that are not as often true as false; without any, whatever answers by the sentence is right
+    in exactly half.
+    """
+    is_true = (pairs["label"] == Label.ENTAILMENT.text).groupby(pairs["hypothesis"].to_numpy())
+    return int((is_true.mean() != 0.5).sum())
+
+
 def store_sentence_alone(
     numbers: Numbers, hits: pd.DataFrame, pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resampler]
 ) -> pd.DataFrame:
     """How far the words alone go, by `hypothesis_only_hits` of pairs of one split: answers, share_right with its
-    interval. Numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`, their difference.
+    interval. Numbers `data.hypothesis_only`, `data.larger_class` and `data.hypothesis_only_gain`, their difference, and
+    `data.n_telling` (see `n_telling`).
     """
     of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
     gain = right["words"] - right["larger_class"]
@@ -111,6 +120,7 @@ def store_sentence_alone(
         told = share.number(n=len(pairs), split=split, unit=unit)
         numbers[f"data.{name}"] = told if span else replace(told, kind=EXACT)
         rows.append({"answers": words, **with_bounds("share_right", share)})
+    numbers["data.n_telling"] = Number(n_telling(pairs), n=len(pairs), split=split, unit="count")
     return pd.DataFrame(rows)
 
 

@@ -183,6 +183,29 @@ def seed_scores(stage: Stage, split: str = Split.VAL, *, trials: Sequence[str] |
     return pd.DataFrame(rows)
 
 
+def over_seeds(stage: Stage, kept: Selection, scores: pd.DataFrame) -> None:
+    """Numbers `test.seeds_macro_f1`, the mean over all seeds of the kept trial, `.n_other_seeds`, and of these
+    `.n_better_seeds`, above the kept one, by `seed_scores` on test.
+    """
+    own = scores[scores["trial"] == kept.trial].set_index("seed")["macro_f1"]
+    tables = {seed: stage.predictions(Split.TEST, trial=kept.trial, seed=seed) for seed in own.index}
+    stage.numbers["test.seeds_macro_f1"] = mean_score(stage, answers_of(tables)).number(
+        split=Split.TEST, seeds=tuple(tables)
+    )
+    counts = {"n_other_seeds": len(own) - 1, "n_better_seeds": (own > own[kept.seed]).sum()}
+    stage.counts("test", counts, split=Split.TEST)
+
+
+def best_and_worst(stage: Stage, families: pd.DataFrame) -> None:
+    """Of `accuracy_by` on test, numbers `test.best_family`, `test.worst_family` and their `_accuracy`; none of one."""
+    for name, place in (("best_family", 0), ("worst_family", -1)) if len(families) > 1 else ():
+        row = families.iloc[place]
+        stage.numbers[f"test.{name}"] = named(row["label"])
+        stage.numbers[f"test.{name}_accuracy"] = Number(
+            row["value"], row["low"], row["high"], n=int(row["n"]), split=Split.TEST, unit="%"
+        )
+
+
 def candidates(stage: Stage) -> list[TrialParams]:
     """Trials that could be chosen; controls cannot."""
     return [trial for trial in stage.params.training.trials if trial.role == "candidate"]

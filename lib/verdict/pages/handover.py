@@ -201,10 +201,8 @@ def readings_table(stage: Stage, study: PolicyStudy, test: Evidence) -> pd.DataF
     if not is_told(stage):
         return published.head(0)
     decision, branches = study.test.decide(study.policy), study.evaluation.branches.set_index("branch")
-    wrong, error = test.is_wrong.astype(float), study.test.outcomes.error
-    to_human = decision == Decision.HUMAN
-    right = 1 - error[np.arange(len(decision)), decision]
-    after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, right) for h in ACCURACIES}
+    wrong, to_human = test.is_wrong.astype(float), decision == Decision.HUMAN
+    after = {f"accuracy, people {h:.0%} right": np.where(to_human, h, 1 - wrong) for h in ACCURACIES}
     rows = []
     parts = {
         NOT_AUTO: ("all interventions", decision != Decision.AUTO),

@@ -161,7 +161,8 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
     """What the towers of each encoder share, one row an encoder with intervals; and `concepts.score_images` of each.
 
     Columns model, accuracy, n_visual, shared, lift, jaccard, ranked, mi_published, mi_table, auc_published,
-    auc_relative, share_fallback.
+    auc_relative, share_fallback. Numbers `concepts.n_relatives`, and `.n_share_more`: those whose lift is larger than
+    the whole encoder's although they are right less often (paired, each unadjusted).
     """
     rows, by_image = [], {}
     for name, one in seen.items():
@@ -170,6 +171,10 @@ def knowledge_table(setup: Setup, seen: Mapping[str, Seen]) -> tuple[pd.DataFram
         rows.append({"model": name, **bounded(found)})
     for column in ("accuracy", "shared", "lift", "auc_published", "auc_relative"):
         setup.keep(column, Interval.from_columns(rows[0], column), unit="%" if column == "accuracy" else "")
+    judged = {name: scores[["lift", "is_right"]].astype(float) for name, scores in by_image.items()}
+    apart = [(scores - judged[WHOLE]).apply(setup.mean) for scores in judged.values()]
+    n_more = sum(one["lift"].low > 0 and one["is_right"].high < 0 for one in apart)
+    setup.stage.counts("concepts", {"n_relatives": len(rows) - 1, "n_share_more": n_more}, split="test")
     return pd.DataFrame(rows), by_image
 
 

@@ -187,11 +187,14 @@ def changed_logits(
 
 
 def shifts(answers: Mapping[tuple[str, str], Answers], corrupted: Mapping[str, Answers]) -> dict[str, list[Answers]]:
-    """Shifts as lists of changed pictures: every factor over its values, every family of corruptions at severity 3."""
+    """Shifts as lists of changed pictures: every factor over its values, every family of corruptions at severity 3.
+
+    Couples that were held out are none: train has them, so that they are new to the encoder and not to small models.
+    """
     found: dict[str, list[Answers]] = {}
     for (factor, value), one in answers.items():
-        name = value if value in (changed.SEEN, changed.HELD_OUT) else factor
-        found.setdefault(name, []).append(one)
+        if value != changed.HELD_OUT:
+            found.setdefault(value if value == changed.SEEN else factor, []).append(one)
     for name, one in corrupted.items():
         found.setdefault(f"{CORRUPTIONS[name].family} (corruption)", []).append(one)
     return found

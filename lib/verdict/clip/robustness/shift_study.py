@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr, logsumexp
 
+from verdict.base.numbers import named
 from verdict.clip.probes import zero_shot
 from verdict.clip.robustness import changed
 from verdict.clip.robustness.robustness import intervals, shares
@@ -231,7 +232,8 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     `shown`: logits of the pictures as drawn, then of each change, as `read_changed` gives them. The table is that of
     `transfer_table`, first the test split and the pictures as drawn; `p_nll_change` is adjusted for the
     changes. The last row is their largest regret, with bounds that pay for its having been picked.
-    Numbers `transfer.*`: T, scores on the test split, how often T serves under a change, and the largest regret.
+    Numbers `transfer.*`: T, scores on the test split, how often T serves under a change, the largest regret, and
+    under the same change accuracy and what T changes.
     """
     study, subject, stage = bench.study, bench.subject, bench.stage
     (embedded, y_calib, units), (kept, y_test, test_units) = study.of("calib"), study.of("test")
@@ -250,6 +252,10 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     for name in ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change"):
         bench.keep(f"transfer.{name}", test, name, unit="%" if name == "accuracy" else "")
     bench.keep("transfer.worst_regret", pd.Series(last), "regret")
+    dearest = shifted.loc[shifted["regret"].idxmax()]
+    stage.numbers["transfer.worst_shift"] = named(dearest["condition"])
+    for name, unit in (("accuracy", "%"), ("nll_change", "")):
+        bench.keep(f"transfer.worst_{name}", dearest, name, unit=unit)
     stage.number("transfer.n", test["n"], unit="count", split="test")
     is_moved = shifted["p_nll_change"] < 1 - stage.params.statistics.level
     n_better, n_worse = (int((is_moved & (side * shifted["nll_change"] > 0)).sum()) for side in (-1, 1))
