@@ -142,6 +142,16 @@ def test_a_sentence_tells_if_it_is_more_often_true_or_more_often_false():
     assert n_telling(table(*balanced, ("b", C), ("c", E))) == 2
 
 
+def test_where_no_sentence_tells_the_words_are_right_in_half_by_arithmetic(tmp_path):
+    stage, pairs = make_stage("01_data", tmp_path), table(*[(f"s{k // 2}", (E, C)[k % 2]) for k in range(40)])
+    hits = pd.DataFrame(
+        {"words": pairs["label"] == np.where(np.arange(40) % 4 < 2, E, C), "larger_class": pairs["label"] == E}
+    )
+    shown = store_sentence_alone(stage.numbers, hits, pairs.assign(group_id=range(40), split="test"), stage.resampler)
+    assert {(n.value, n.low, n.kind) for n in list(stage.numbers.values())[:2]} == {(0.5, None, "exact")}
+    assert shown["share_right_low"].isna().all() and stage.numbers["data.hypothesis_only_gain"].kind == "exact"
+
+
 def negated(share, n=211):
     """Pairs of which a share of the negated are contradictions, two to a group; others are all entailed."""
     labels = np.where(np.arange(n) < share * n, C, E)

@@ -107,20 +107,21 @@ def store_sentence_alone(
     `data.n_telling` (see `n_telling`).
     """
     of_rows, right = resampler(pairs["group_id"].to_numpy()), hits.astype(np.float64)
-    gain = right["words"] - right["larger_class"]
+    gain, telling = right["words"] - right["larger_class"], n_telling(pairs)
     answers = {
         "hypothesis_only": ("the hypothesis alone", right["words"], (0, 1), "%"),
         "larger_class": ("one class, always", right["larger_class"], (0, 1), "%"),
-        # Words that say one class always are no better than it: an identity, and no estimate.
-        "hypothesis_only_gain": ("the first minus the second", gain, (-1, 1) if gain.any() else None, POINTS),
+        "hypothesis_only_gain": ("the first minus the second", gain, (-1, 1), POINTS),
     }
     rows, split = [], str(pairs["split"].iloc[0])
     for name, (words, values, span, unit) in answers.items():
-        share = of_rows.mean(values, span=span)
+        # Where no sentence tells, and where the words say one class always, it is arithmetic and no estimate.
+        is_exact = telling == 0 or not values.any()
+        share = Interval(float(values.mean())) if is_exact else of_rows.mean(values, span=span)
         told = share.number(n=len(pairs), split=split, unit=unit)
-        numbers[f"data.{name}"] = told if span else replace(told, kind=EXACT)
+        numbers[f"data.{name}"] = replace(told, kind=EXACT) if is_exact else told
         rows.append({"answers": words, **with_bounds("share_right", share)})
-    numbers["data.n_telling"] = Number(n_telling(pairs), n=len(pairs), split=split, unit="count")
+    numbers["data.n_telling"] = Number(telling, n=len(pairs), split=split, unit="count")
     return pd.DataFrame(rows)
 
 
