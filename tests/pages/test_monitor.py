@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from verdict.base import paths
 from verdict.base.artifacts import write_text
 from verdict.base.params import load_params
 from verdict.decide.guarantee import breach_p_values
@@ -209,6 +210,29 @@ def test_labels_that_the_log_does_not_know_are_counted_before_anything_runs(tmp_
     with pytest.raises(ZeroDivisionError):
         render_monitor("smoke", tmp_path / "log.jsonl", labels)
     assert "2 of 3 labels are of pairs that" in capsys.readouterr().err
+
+
+def test_a_log_of_another_profiles_policy_is_refused_and_one_of_an_older_policy_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("verdict.report.monitor.run_stage", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(paths, "work_dir", lambda profile: tmp_path / profile)
+    log = tmp_path / "log.jsonl"
+    write_decisions(log, n=11)
+    for profile in ("digits", "smoke"):
+        (tmp_path / profile / "08_policy").mkdir(parents=True)
+    own = tmp_path / "digits" / "08_policy" / "audit.jsonl"
+    own.write_text(log.read_text(encoding="utf-8"), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"log\.jsonl was decided by the policy of digits: make monitor PROFILE=digits"
+    ):
+        render_monitor("smoke", log)
+    with pytest.raises(ZeroDivisionError):
+        render_monitor("digits", log)
+    assert "another policy" not in capsys.readouterr().err
+    item = json.loads(own.read_text(encoding="utf-8").splitlines()[0])
+    own.write_text(json.dumps(item | {"run_id": "tuned again"}) + "\n", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError):
+        render_monitor("digits", log)
+    assert "decided by another policy than the report of digits has now" in capsys.readouterr().err
 
 
 def test_weeks_are_in_their_order_whatever_that_of_the_cases_is(tmp_path, stage):

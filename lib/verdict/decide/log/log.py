@@ -119,6 +119,11 @@ class Item(_Strict):
             raise ValueError("expected distinct classes, and logits, probs and posterior of one length with them")
         return self
 
+    @property
+    def policy(self) -> tuple[str, str, str]:
+        """What decided it: hashes of model and parameters, and the run."""
+        return self.model_hash, self.params_hash, self.run_id
+
 
 def run_id(**ingredients: Any) -> str:
     """Name of a run from what went into it; equal ingredients give equal names, and no clock is read."""
