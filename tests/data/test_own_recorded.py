@@ -228,6 +228,8 @@ def test_labels_are_names_or_whole_numbers(tmp_path):
         assert read_file(path, NAMES).y_true.tolist() == list(Y_TRUE)
     near = save(tmp_path / "near.npz", logits=LOGITS, labels=np.where(Y_TRUE == 1, "cow", words))
     assert "label 'cow' is no class id and not one of ['cat', 'dog', 'emu']" in refusal(near)
+    mixed = save(tmp_path / "mixed.npz", logits=LOGITS, labels=np.where(np.arange(len(Y_TRUE)) == 4, "1", words))
+    assert re.search(r"row 4\b.*: label '1' is a class id, and '\w+' a name", refusal(mixed)), refusal(mixed)
     upper = ("cat", "Cat", "emu")
     assert "label 'CAT'" in refusal(save(tmp_path / "two.npz", logits=LOGITS, labels=np.full(N, "CAT")), upper)
 

@@ -321,6 +321,16 @@ def write_truth(path, rows):
     return path
 
 
+@pytest.mark.parametrize(("n", "told"), [(1, "accuracy 1.0000 on 1 labelled"), (2, "accuracy 0.5000 [")])
+def test_a_score_of_one_image_is_told_without_bounds(tmp_path, capsys, n, told):
+    pairs = [("=a", "it, \"so\" 'said'", "entailment"), ("b", "-é", "entailment")]
+    truth = write_truth(tmp_path / "t.jsonl", pairs[:n])
+    table.write(tmp_path / "p.csv", small(), DecisionRule(), {})
+    assert main(["--check", str(tmp_path / "p.csv"), "--labels", str(truth), "--profile", "smoke"]) == 0
+    said = capsys.readouterr().out
+    assert told in said and "nan" not in said, said
+
+
 def test_exchanged_labels_and_foreign_pairs_are_refused(tmp_path):
     path = tmp_path / "p.csv"
     truth = write_truth(tmp_path / "t.jsonl", [("=a", "it, \"so\" 'said'", "entailment"), ("b", "-é", "entailment")])

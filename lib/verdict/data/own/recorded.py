@@ -215,8 +215,13 @@ def _ids_of_words(cells: np.ndarray, class_names: Sequence[str], place: Callable
         told = sorted(set(words.tolist()))[:5]
         raise ValueError(f"the labels are {told}: some count entailment first, others last: write yes, no")
     if not all(is_number):
-        unread = [row for row, fits in enumerate(is_number) if not fits]
-        row = next((row for row in unread if words[row].casefold() not in folded), unread[0])
+        named = [row for row, fits in enumerate(is_number) if not fits]
+        row = next((row for row in named if words[row].casefold() not in folded), None)
+        if row is None:
+            one, other = is_number.index(True), words[named[0]]
+            raise ValueError(
+                f"{place(one)}: label {shown(str(words[one]))} is a class id, and {shown(str(other))} a name"
+            )
         hint = "" if words[row] else " (it is empty)"
         what = f"label {shown(str(words[row]))}{hint}"
         known = list(folded) if "entailed" in folded else class_names

@@ -99,10 +99,11 @@ def _check(predictions: Path, labels: Path, statistics: StatisticsParams) -> Non
     score = table.score(predictions, labels, statistics)
     states = {True: "as it was written", False: "CHANGED since it was written", None: "without its rule's file"}
     print(f"{predictions}: {states[score.is_unchanged]}; {score.n_without_label:,} predicted pairs have no label")
-    kind = f"{statistics.level:.0%} interval"
     for name, interval in (("accuracy", score.accuracy), ("macro-F1", score.macro_f1)):
-        bounds = f"[{interval.low:.4f}, {interval.high:.4f}]"
-        print(f"{name} {interval.value:.4f} {bounds} on {score.n:,} labelled pairs ({kind} over images)")
+        bounds, kind = f" [{interval.low:.4f}, {interval.high:.4f}]", f"{statistics.level:.0%} interval over images"
+        if np.isnan(interval.low):
+            bounds, kind = "", "too few images for an interval"
+        print(f"{name} {interval.value:.4f}{bounds} on {score.n:,} labelled pairs ({kind})")
 
 
 def parser() -> argparse.ArgumentParser:
