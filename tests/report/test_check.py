@@ -2,7 +2,7 @@
 
 import pytest
 
-from report_tools import code, displayed, markdown, record, sample_numbers, write_notebook
+from report_tools import code, displayed, markdown, record, sample_numbers, stage, write_notebook
 from verdict.base import paths
 from verdict.report.check import check_notebook, chosen_notebooks, main
 from verdict.report.executions import Execution
@@ -146,6 +146,16 @@ def test_the_command_line_names_notebooks(tmp_path, monkeypatch, capsys):
     assert "01_data is declared, and " in told and "05_test is declared, and " not in told
     assert main(["06_test"]) == 2 and "no notebook is called '06_test'" in capsys.readouterr().err
     assert chosen_notebooks(["notebooks/05_test.ipynb"], tmp_path) == [tmp_path / "05_test.ipynb"]
+
+
+def test_a_half_written_notebook_that_was_executed_is_one_finding(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    stage("05_test", TITLE, PARAMETERS, profile="digits")
+    (tmp_path / "05_test.ipynb").write_text('{"cells": [\n')
+    assert main(["05_test"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("05_test.ipynb, cell 0: ") and "05_test.ipynb is not readable as JSON" in line
 
 
 def test_a_model_that_cannot_be_had_is_told_with_what_to_do(tmp_path, monkeypatch, capsys):

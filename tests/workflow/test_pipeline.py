@@ -1,6 +1,7 @@
 """The call of Snakemake, and what is said of a run that failed."""
 
 import contextlib
+import shutil
 
 import pytest
 
@@ -75,6 +76,21 @@ def test_a_declared_notebook_that_is_gone_stops_a_report_before_it_runs(tmp_path
     assert pipeline.main(["--profile", "smoke"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("nothing was run: lib/verdict/workflow/declarations.py: 01_data is declared, and ")
+    assert not paths.WORK.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [('{"cells": [', "is not readable as JSON"), ("{}", "is not a notebook"), ("[]", "is not a notebook")],
+)
+def test_a_half_written_notebook_stops_a_report_before_it_runs(tmp_path, monkeypatch, capsys, text, told):
+    shutil.copytree(paths.NOTEBOOKS, tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    broken = tmp_path / "notebooks" / "07_calibration.ipynb"
+    write_text(broken, text)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"nothing was run: {broken} {told}") and said.count("\n") == 1
     assert not paths.WORK.exists()
 
 

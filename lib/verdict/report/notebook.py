@@ -33,14 +33,17 @@ class Cell:
 
 
 def read_notebook(path: Path) -> list[Cell]:
-    """Cells of a notebook file; RenderError if it is none of format 4, or a cell has another form."""
+    """Cells of a notebook file; RenderError if it is not JSON, none of format 4, or a cell has another form."""
     return list(_read(Path(path), sha256_file(path)))
 
 
 @functools.lru_cache(maxsize=256)
 def _read(path: Path, _digest: str) -> tuple[Cell, ...]:
     """A report reads each notebook several times; one that has changed is read again."""
-    content = read_json(path)
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise RenderError(str(error)) from None
     if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
         raise RenderError(f"{path} is not a notebook of format 4")
     found = []

@@ -2,12 +2,11 @@
 
 import ast
 import functools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from verdict.base import paths
-from verdict.base.artifacts import content_hash, sha256_bytes
+from verdict.base.artifacts import content_hash, read_json, sha256_bytes
 from verdict.workflow.stages import LASTING, RUNNERS, notebook_of
 
 # What arranges a run: whatever it decides stands in the record of a stage, as parameters or inputs.
@@ -57,9 +56,12 @@ def library_files(sources: Iterable[str], apart: tuple[str, ...] = ()) -> list[P
 
 
 def code_cells(notebook: Path) -> list[str]:
-    """Sources of a notebook's code cells, in order."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    """Sources of a notebook's code cells, in order; ValueError names a file that is no notebook."""
+    content = read_json(notebook)
+    try:
+        return ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{notebook} is not a notebook: {error}") from None
 
 
 def code_digest(name: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from verdict.base import artifacts, paths
 from verdict.base.params import Params, ParamsError, load_params
 from verdict.workflow import integrity, place, slurm, stages, start, warm
+from verdict.workflow.code_digest import code_cells
 from verdict.workflow.execution import WHERES, load_execution
 from verdict.workflow.remaining import keep_times, remaining
 from verdict.workflow.result_folder import TWIN, failure, was_killed
@@ -48,6 +49,13 @@ def check_inputs(params: Params) -> None:
     for section, (module, function) in CHECKS.items():
         if getattr(params, section).source not in (None, stages.CLIP):
             getattr(importlib.import_module(module), function)(params)
+
+
+def check_notebooks(params: Params) -> None:
+    """Read the code of every notebook that a profile executes; ValueError names one that is half-written."""
+    for spec in stages.specs_for(params):
+        if spec.name not in stages.WITHOUT_NOTEBOOK:
+            code_cells(paths.NOTEBOOKS / f"{stages.notebook_of(spec.name)}.ipynb")
 
 
 @contextlib.contextmanager
@@ -243,6 +251,7 @@ def main(arguments: list[str] | None = None) -> int:
             tell(f"report of profile {chosen.profile!r} is up to date: nothing to do")
             print(paths.report_dir(chosen.profile) / "index.html", flush=True)
             return 0
+        check_notebooks(params)
         # What opens them takes long to import, and where pages alone are rendered again nothing reads them.
         if chosen.targets or not integrity.stand(params, chosen.profile):
             check_inputs(params)
