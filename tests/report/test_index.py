@@ -1,5 +1,6 @@
 """A whole report: executions, staleness, index, links."""
 
+import io
 import json
 import os
 from dataclasses import replace
@@ -420,6 +421,19 @@ def test_watching_renders_what_was_saved_and_outlives_a_mistake(whole, monkeypat
         "['03_steps-text1', '03_steps-text2', '05_test', '07_later']",
     ]
     assert "This page was not rendered" in read_page("05_test").words
+
+
+def test_what_watching_says_reaches_a_file_at_once(whole, monkeypatch):
+    file, seen = io.BytesIO(), []
+
+    def sleep(_):
+        seen.append(file.getvalue().decode())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rendering.time, "sleep", sleep)
+    monkeypatch.setattr(rendering.sys, "stdout", io.TextIOWrapper(file))
+    assert main(["--profile", "demo", "--watch"]) == 0
+    assert "05_test.html" in seen[0] and seen[0].endswith("stop with Ctrl-C\n")
 
 
 def test_a_changed_parameter_is_named():

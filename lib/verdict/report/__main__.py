@@ -50,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--page", help="render the pages of this notebook only (and the index), such as 05_test")
     parser.add_argument("--watch", action="store_true", help="go on, and re-render what is saved in notebooks/")
     chosen = parser.parse_args(arguments)
+    if chosen.watch:
+        # Whoever reads it through a file or a pipe follows it too.
+        sys.stdout.reconfigure(line_buffering=True)
     started = time.perf_counter()
     try:
         built = build_site(chosen.profile, only=chosen.page)
