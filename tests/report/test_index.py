@@ -436,12 +436,17 @@ def test_what_watching_says_reaches_a_file_at_once(whole, monkeypatch):
     assert "05_test.html" in seen[0] and seen[0].endswith("stop with Ctrl-C\n")
 
 
-def test_a_changed_parameter_is_named():
+def test_a_changed_parameter_or_file_is_named(monkeypatch):
     params = load_params("smoke")
     run = {"stage": "07_calibration", "params": json.loads(json.dumps(resolved(params, "07_calibration")))}
     assert CHANGED_PARAMS(run, "smoke") == []
     run["params"]["statistics"]["ece_bins"] += 1
     assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: statistics.ece_bins"]
+    run["params"]["files"] = {"live.csv": "00"}
+    assert CHANGED_PARAMS(run, "smoke") == ["parameters changed since: files.live.csv, statistics.ece_bins"]
+    with monkeypatch.context() as patch:
+        patch.setattr(found, "resolved", lambda *_: run["params"] | {"files": {"live.csv": "11"}})
+        assert CHANGED_PARAMS(run, "smoke") == ["the file live.csv has changed since"]
     assert CHANGED_PARAMS(run, "no_such_profile") == ["the profile no_such_profile no longer exists"]
     assert CHANGED_PARAMS({"stage": "no stage"}, "smoke")[0].startswith("its parameters cannot be resolved now: ")
 

@@ -111,6 +111,20 @@ def test_what_answers_another_question_is_found_without_the_workflows_own_folder
     assert (finished[CHAIN[1]] / "numbers.json").is_file()
 
 
+@pytest.mark.parametrize(
+    ("params", "code", "said"),
+    [({}, None, ""), ({}, "0", "; other code since"), ({"x": 1}, "0", "; other parameters and code since")],
+)
+def test_a_file_of_the_users_own_that_has_changed_is_named(finished, monkeypatch, params, code, said):
+    now = question("01_data", PARAMS)
+    then = now | {"params": now["params"] | params | {"files": {"/d/live.csv": "0"}}, "code": code or now["code"]}
+    executed(**{"01_data": then})
+    now["params"]["files"] = {"/d/live.csv": "1"}
+    monkeypatch.setattr(integrity, "question", lambda name, *_, **__: now)
+    line = integrity.forget(PARAMS, "smoke")[0]
+    assert line == f"work/smoke/01_data is made again: the file /d/live.csv has changed since{said}"
+
+
 def test_records_stand_where_each_is_there_readable_and_answers_what_is_asked(finished, monkeypatch):
     monkeypatch.setattr(stages, "executions", lambda _: [(name, None) for name in CHAIN])
     asked = {name: question(name, PARAMS) for name in CHAIN}

@@ -11,11 +11,11 @@ from verdict.base import paths
 from verdict.base.artifacts import read_json, read_run, sha256_file
 from verdict.base.labels import in_words
 from verdict.base.numbers import EXACT, Claim, Number, Numbers
-from verdict.base.params import Params, flatten, load_params
+from verdict.base.params import Params, load_params
 from verdict.report.notebook import RenderError, matched
 from verdict.workflow import stages
 from verdict.workflow.code_digest import code_digest
-from verdict.workflow.stage_parameters import resolved
+from verdict.workflow.stage_parameters import differences, resolved
 
 MAX_HASHED_BYTES = 5_000_000
 UNDECLARED = "no stage of lib/verdict/workflow/declarations.py executes it"
@@ -168,9 +168,8 @@ def _changed_params(run: dict, profile: str) -> list[str]:
         return [f"the profile {profile} no longer exists"]
     except (KeyError, ValueError) as error:
         return [f"its parameters cannot be resolved now: {error}"]
-    then, now = flatten(run.get("params", {})), flatten(json.loads(json.dumps(now)))
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    return [f"parameters changed since: {', '.join(changed[:5])}"] if changed else []
+    changed, files = differences(run.get("params", {}), json.loads(json.dumps(now)))
+    return [*files, *([f"parameters changed since: {', '.join(changed[:5])}"] if changed else [])]
 
 
 def _changed_library(run: dict) -> list[str]:

@@ -18,7 +18,7 @@ from verdict.base.params import Params
 from verdict.workflow import stages
 from verdict.workflow.code_digest import code_digest
 from verdict.workflow.result_folder import question
-from verdict.workflow.stage_parameters import resolved
+from verdict.workflow.stage_parameters import differences, resolved
 
 # Hash of all that the last whole report was made from, and of its records.
 WHOLE = ".whole"
@@ -74,8 +74,11 @@ def _outdated(params: Params, profile: str, chosen: Iterable[Path]) -> dict[Path
     for (name, trial), record in zip(stages.executions(params), records(params, profile), strict=True):
         if record in chosen:
             was, now = read_json(record), question(name, params, trial, code=code)
+            names, files = differences(was.get("params", now["params"]), now["params"])
             changed = [words for key, words in SAID.items() if was.get(key, now[key]) != now[key]]
-            causes[record] = f"other {' and '.join(changed)} since" if changed else ""
+            if files and not names:
+                changed.remove(SAID["params"])
+            causes[record] = "; ".join([*files, *([f"other {' and '.join(changed)} since"] if changed else [])])
     return causes
 
 

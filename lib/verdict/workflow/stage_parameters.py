@@ -1,13 +1,13 @@
 """The parameters of a stage: those of its notebook's `parameters` cell, and those that its result depends on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, create_model
 
 from verdict.base import paths
 from verdict.base.artifacts import content_hash, sha256_file, sha256_tree
-from verdict.base.params import Params
+from verdict.base.params import Params, flatten
 from verdict.workflow import stages
 
 # Type and default of what some notebooks' `parameters` cells hold besides the profile.
@@ -60,6 +60,18 @@ def resolved(params: Params, name: str, trial: str | None = None) -> dict[str, A
         folders = {preset: paths.preset_folder(preset) for preset in named}
         chosen["presets"] = {preset: sha256_tree(found) for preset, found in folders.items() if found is not None}
     return chosen
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What differs between two sets of `resolved` parameters: dotted names, and, as sentences, the user's own files
+    that hold something else.
+    """
+    then, now = flatten(then), flatten(now)
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    files = [name for name in changed if name in then and name in now and name.startswith(("files.", "clip.files."))]
+    told = [name.removeprefix("clip.").removeprefix("files.") for name in files]
+    said = [f"the {'folder' if paths.data_folder(name) else 'file'} {name} has changed since" for name in told]
+    return [name for name in changed if name not in files], said
 
 
 def _hashes(names: Sequence[str]) -> dict[str, str]:
