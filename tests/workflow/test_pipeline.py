@@ -102,6 +102,16 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(monkeypatch, capsys
     assert told.startswith("stopped: ") and str(paths.WORK) in told and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["work", "work/smoke"])
+def test_a_link_that_leads_nowhere_is_told_with_where_it_leads(tmp_path, monkeypatch, capsys, name):
+    link, gone = tmp_path / name, tmp_path / "unmounted" / "disk"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(gone)
+    monkeypatch.setattr(pipeline, "check_inputs", lambda params: None)
+    assert pipeline.main(["--profile", "smoke"]) == 2
+    assert capsys.readouterr().err == f"stopped: {link} is a link to {gone}, a folder that does not exist\n"
+
+
 @pytest.mark.parametrize("cores", ["0", "-2"])
 def test_no_job_at_a_time_is_refused(cores, capsys):
     with pytest.raises(SystemExit):

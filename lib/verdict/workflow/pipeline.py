@@ -64,7 +64,13 @@ def one_at_a_time(profile: str) -> Iterator[Path]:
     import fcntl
 
     home = paths.work_dir(profile)
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        link = Path(error.filename)
+        if link.is_symlink() and not link.exists():
+            raise FileNotFoundError(f"{link} is a link to {link.readlink()}, a folder that does not exist") from None
+        raise
     with (home / ".lock").open("w") as file:
         if not artifacts.try_lock(file):
             tell(f"another report of profile {profile!r} is being made; waiting for it to end")
