@@ -11,6 +11,7 @@ from verdict.base.labels import class_names, vote_columns
 from verdict.base.params import load_params
 from verdict.data.own.answer_table import build
 from verdict.data.own.answers import worth_of
+from verdict.data.sources import check_inputs
 from verdict.decide.guarantee import Known, Promise, keep_promise
 from verdict.decide.policy import Costs, decide, price_outcomes, tune_policy
 from verdict.decide.sets import conformal_quantile
@@ -243,9 +244,22 @@ def test_images_are_found_and_named(read, tmp_path):
     both = found.pairs[found.pairs["image_id"].isin(["i4", "i5"])]
     assert both["group_id"].nunique() == 1 == both["split"].nunique(), "copies stay together"
     (tmp_path / "img" / "i7.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"a\.csv, line 9: 1 images are not in"):
+    with pytest.raises(FileNotFoundError, match=r"a\.csv, line 9: 1 images .*; set data\.answers\.allow_m"):
         read(rows(), images="img")
     assert read(rows(), images="img", allow_missing_images=True).files["rows_without_image"].item() == N // N_IMAGES
+
+
+def test_a_damaged_picture_is_refused_with_table_and_line(read, tmp_path):
+    (tmp_path / "img").mkdir()
+    for k in range(N_IMAGES):
+        Image.new("RGB", (4, 4), (k, k // 2, 0)).save(tmp_path / "img" / f"i{k}.png")
+    (tmp_path / "img" / "i7.png").write_bytes(b"no picture")
+    read(rows(), images="img")
+    base = load_params("base")
+    answers = base.data.answers.model_copy(update={"table": "a.csv", "images": "img"})
+    data = base.data.model_copy(update={"source": "answers", "answers": answers})
+    with pytest.raises(ValueError, match=r"/a\.csv: 1 image cannot be read; .*: line 9: .*/img/i7\.png"):
+        check_inputs(base.model_copy(update={"data": data}))
 
 
 def test_named_classes_need_neither_image_nor_sentence(read):

@@ -86,7 +86,9 @@ def test_copies_of_one_image_share_a_group(tmp_path, folder):
 
 def test_missing_images_stop_or_are_counted(tmp_path, folder):
     rows = [*two_rows_each(), "gone,red,entailment", "gone,blue,contradiction", "lost,red,entailment"]
-    with pytest.raises(FileNotFoundError, match=r"2 images are not in .*\['gone', 'lost'\]; set allow_missing_images"):
+    with pytest.raises(
+        FileNotFoundError, match=r"2 images are not in .*\['gone', 'lost'\]; set data\.csv\.allow_missing"
+    ):
         run(tmp_path, folder, rows)
     dataset = run(tmp_path, folder, rows, allow_missing_images=True)
     assert len(dataset.pairs) == 22
@@ -194,7 +196,7 @@ def test_pictures_that_cannot_be_read_are_named_all_at_once(tmp_path, folder, n_
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["gone.png"], r"line 24: 1 images are not in .*\['gone.png'\]; set allow"),
+        (["gone.png"], r"line 24: 1 images are not in .*\['gone.png'\]; set data\.csv\.allow"),
         (["IMG.heic"], r"\['IMG.heic'\]; \['IMG.heic'\] is there, but only JPEG, PNG"),
         (["scan"], r"\['scan'\]; \['scan.TIFF'\] is there, but only JPEG, PNG"),
     ],

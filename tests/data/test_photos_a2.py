@@ -98,7 +98,7 @@ def test_missing_images_are_refused_or_left_out_without_moving_the_others(root):
     for image_id in ids[:2]:
         (root / "a2" / "A2_Images" / f"{image_id}.jpg").unlink()
     with pytest.raises(
-        FileNotFoundError, match=rf"2 images are not in .*\['{ids[0]}', '{ids[1]}'\]; set allow_missing"
+        FileNotFoundError, match=rf"2 images are not in .*\['{ids[0]}', '{ids[1]}'\]; set data\.a2\.allow_missing"
     ):
         build(root)
     dataset = build(root, allow_missing_images=True)
@@ -116,7 +116,8 @@ def test_damaged_images_are_refused_by_name_or_left_out(root):
     damaged[0].write_bytes(damaged[0].read_bytes()[:200])
     damaged[1].write_bytes(b"no image at all")
     with pytest.raises(
-        ValueError, match=rf"2 images cannot be read, the first: .*{ids[1]}\.jpg cannot be decoded.*set allow_d"
+        ValueError,
+        match=rf"2 images cannot be read, the first: .*{ids[1]}\.jpg cannot be decoded.*set data\.a2\.allow_d",
     ):
         build(root)
     dataset = build(root, allow_damaged_images=True)

@@ -66,7 +66,9 @@ def check_inputs(params: Params) -> None:
             ways = "name one in data.recorded.human_counts, give a table of answers the column human or votes_<class>"
             raise ValueError(f"policy.human.kind is votes, but no file holds people's answers: {ways}, or write {ELSE}")
         files = {name: file for name, (file, _) in found.images.items()}
-        refuse_damaged(data.source, find_damaged(files, limit_s=LOOK_S))
+        damaged = find_damaged(files, limit_s=LOOK_S)
+        placed = {name: f"{found.places[name]}: {cause}" for name, cause in damaged.items()}
+        refuse_damaged(paths.data_file(data.answers.table), placed)
         return
     if data.source == "csv":
         asked = own_pairs(data)

@@ -21,7 +21,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 NOT_READ = (".heic", ".heif", ".tif", ".tiff", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".dcm", ".dng", ".cr2", ".nef")
 LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "__pycache__"})
 EVERY = 500
-LEAVE_OUT = "; set allow_missing_images to leave their rows out"
+# Of the section of a source, such as data.csv.
+LEAVE_OUT = "; set {}.allow_missing_images to leave their rows out"
 # Before anything runs, decoding every picture of a large set is begun for so many seconds and left to its stage.
 LOOK_S = 2.5
 
@@ -132,7 +133,7 @@ def _number(image_id: str) -> int:
 
 
 def found_images(
-    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool, hint: str = LEAVE_OUT
+    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool, hint: str = ""
 ) -> tuple[dict[str, Path], list[str]]:
     """Files of the images that a table's rows name, by image id, and the names without one.
 

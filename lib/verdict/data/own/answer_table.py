@@ -10,7 +10,7 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
-from verdict.base.files.picture_files import found_images
+from verdict.base.files.picture_files import LEAVE_OUT, found_images
 from verdict.base.files.tables import Table, find_columns, read_table
 from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.parameter_files import nearest
@@ -89,7 +89,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     pairs = pairs[[name for name in (*KEPT, *vote_columns(classes)) if name in pairs]].reset_index(drop=True)
     files = pd.DataFrame([{"part": "answers", **facts}])
     pairs = pairs.dropna(axis="columns", how="all")
-    return RecordedSet(pairs, predictions.reset_index(drop=True), files, images, features)
+    places = dict(rows.drop_duplicates("image_id")[["image_id", "place"]].itertuples(index=False))
+    return RecordedSet(pairs, predictions.reset_index(drop=True), files, images, features, places)
 
 
 def _rows(
@@ -180,7 +181,8 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
         return {}
     folder = paths.needed(params.images, "data.answers.images", is_folder=True)
     written = rows.assign(written=rows["image_id"])
-    found, _ = found_images(written, path, folder, allow_missing=params.allow_missing_images)
+    hint = LEAVE_OUT.format("data.answers")
+    found, _ = found_images(written, path, folder, allow_missing=params.allow_missing_images, hint=hint)
     return {image_id: (file, sha256_file(file)) for image_id, file in found.items()}
 
 

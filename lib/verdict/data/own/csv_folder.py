@@ -51,7 +51,8 @@ def read(
     """
     file = read_pair_file(table, labelled=labelled, labels=labels, dated=not labelled)
     rows = file.rows.assign(written=file.rows["image_id"])
-    found, missing = found_images(rows, table, images, allow_missing=allow_missing_images, hint=LEAVE_OUT * labelled)
+    hint = LEAVE_OUT.format("data.csv") if labelled else ""
+    found, missing = found_images(rows, table, images, allow_missing=allow_missing_images, hint=hint)
     pairs = rows[rows["image_id"].isin(found)].reset_index(drop=True)
     if pairs.empty:
         raise ValueError(f"{table}: no row has an image in {images}")

@@ -50,7 +50,8 @@ class RecordedSet:
     """All files of a profile as tables. `pairs`: pair_id, image_id, group_id, label (name of the true class), split,
     is_tuning (rows of test that tune the policy, where only test has people's answers) and, where these are
     known, votes_<class>, hypothesis and family. `files` has one row a file: what was read; `images` are file and
-    SHA-256 of each image, `features` (n, d) what the model saw of each pair, where these are given.
+    SHA-256 of each image, `features` (n, d) what the model saw of each pair, where these are given; `places` say where
+    the table first names each image.
     """
 
     pairs: pd.DataFrame
@@ -58,6 +59,7 @@ class RecordedSet:
     files: pd.DataFrame
     images: dict[str, tuple[Path, str]] = field(default_factory=dict)
     features: np.ndarray | None = None
+    places: dict[str, str] = field(default_factory=dict)
 
     @property
     def judged(self) -> pd.DataFrame:

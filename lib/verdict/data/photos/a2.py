@@ -12,7 +12,7 @@ import pandas as pd
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
 from verdict.base.files.images import write_folder_store
-from verdict.base.files.picture_files import EXTENSIONS, find_damaged, found_images
+from verdict.base.files.picture_files import EXTENSIONS, LEAVE_OUT, find_damaged, found_images
 from verdict.base.labels import EVALUATION_SPLITS, Split
 from verdict.base.params import A2Params
 from verdict.base.refusals import N_LISTED
@@ -108,11 +108,12 @@ def _usable(
     # Rows that stand once; of one pair with two labels, none.
     has_two = rows.groupby("pair_id")["label"].transform("nunique") > 1
     single = rows[~has_two].drop_duplicates("pair_id")
-    files, lost = found_images(single, table, images, allow_missing=allowed.allow_missing_images)
+    hint = LEAVE_OUT.format("data.a2")
+    files, lost = found_images(single, table, images, allow_missing=allowed.allow_missing_images, hint=hint)
     unread = find_damaged(files, progress=progress)
     if unread and not allowed.allow_damaged_images:
         what = f"{len(unread)} images cannot be read, the first: {list(unread.values())[:N_LISTED]}"
-        raise ValueError(f"{table}: {what}; set allow_damaged_images to leave their rows out")
+        raise ValueError(f"{table}: {what}; set data.a2.allow_damaged_images to leave their rows out")
     files = {image_id: path for image_id, path in files.items() if image_id not in unread}
     kept = single[single["image_id"].isin(list(files))].reset_index(drop=True)
     if kept.empty:
