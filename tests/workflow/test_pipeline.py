@@ -64,8 +64,11 @@ def test_what_is_damaged_is_told_and_what_is_missing_or_undeclared_is_asked_for(
     assert calls[0][-3:] == ["--", "work/smoke/rendered.json", "work/smoke/x/run.json"]
     assert "x is made again: cut" in capsys.readouterr().err and paths.rendered("smoke").exists()
     write_text(tmp_path / "notebooks" / "14_it's new.ipynb", "{}")
+    monkeypatch.setattr(pipeline, "_follow", lambda command, *_: pipeline.tell("now stages run") or 0)
     pipeline.report("smoke", 1)
-    assert not paths.rendered("smoke").exists()
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("14_it's new: no stage of lib/verdict/workflow/declarations.py executes it")
+    assert told.index("now stages run") > 0 and not paths.rendered("smoke").exists()
     monkeypatch.setattr(integrity, "missing", lambda *_: [])
     pipeline.report("smoke", 1)
     assert calls[-1] == "smoke", "pages alone need no workflow"

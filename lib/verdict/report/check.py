@@ -20,7 +20,7 @@ from verdict.base.files.hub import check_asked
 from verdict.base.numbers import Number, Numbers
 from verdict.base.params import load_params
 from verdict.report.conditions import chosen_text
-from verdict.report.executions import UNDECLARED, Execution, find_executions, merged_numbers
+from verdict.report.executions import Execution, find_executions, merged_numbers
 from verdict.report.lint import Finding, lint_notebook, parsed
 from verdict.report.markdown import Markdown, MarkdownError, look_up, misread, page_of
 from verdict.report.notebook import Cell, RenderError, matched, read_notebook
@@ -181,7 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     index = paths.NOTEBOOKS / stages.index_text(params)
     wanted += [index] if index.is_file() and not chosen.notebooks else []
     findings: list[Finding | str] = [f for path in wanted for f in check_notebook(path, executions, report)]
-    findings += [Finding(path.name, 0, UNDECLARED) for path in wanted if path.stem in stages.undeclared()]
+    findings += [Finding(path.name, 0, stages.UNDECLARED) for path in wanted if path.stem in stages.undeclared()]
     findings += [] if chosen.notebooks else stages.faults(params)
     for finding in findings:
         print(finding)

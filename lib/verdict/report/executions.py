@@ -18,7 +18,6 @@ from verdict.workflow.code_digest import code_digest
 from verdict.workflow.stage_parameters import differences, resolved
 
 MAX_HASHED_BYTES = 5_000_000
-UNDECLARED = "no stage of lib/verdict/workflow/declarations.py executes it"
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def find_executions(profile: str, *, work: Path | None = None, with_former: bool
         by_page = {page: e for page, e in by_page.items() if with_former or page in declared}
     known = {stages.notebook_of(name) for name in stages.ALL_NAMES}
     missing = live - {execution.notebook for execution in by_page.values()}
-    not_run = (Execution(name, name, "missing", () if name in known else (UNDECLARED,)) for name in missing)
+    not_run = (Execution(name, name, "missing", () if name in known else (stages.UNDECLARED,)) for name in missing)
     return sorted([*by_page.values(), *not_run], key=lambda e: (e.notebook, e.stage, str(e.run.get("trial") or "")))
 
 

@@ -128,12 +128,15 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
         if limits := load_execution(where, profile).slurm:
             watch = slurm.Watch(job_prefix(profile), limits.report_waiting_s, 60 * limits.give_up_minutes, tell)
             stack.enter_context(start.beside(watch.loop))
+        undeclared = stages.undeclared()
+        for name in undeclared:
+            tell(f"{name}: {stages.UNDECLARED}; the report will not be complete")
         made_from = integrity.sources(params)
         # Who asks for some records alone is not to lose what is out of date elsewhere.
         lines = integrity.forget(params, profile, outdated=not targets)
         for line in (*lines, *integrity.settle_times(params, profile), *integrity.forget_pages(profile)):
             tell(line)
-        if stages.undeclared():
+        if undeclared:
             # Whoever renders says that they are left out.
             paths.rendered(profile).unlink(missing_ok=True)
         absent = integrity.missing(params, profile)

@@ -61,6 +61,7 @@ def rule_name(name: str) -> str:
     return f"stage_{word}" if is_plain else f"stage_{word}_{content_hash(name)[:6]}"
 
 
+UNDECLARED = "no stage of lib/verdict/workflow/declarations.py executes it"
 RECORDED, MONITOR = RECORDED_SPEC.name, MONITOR_SPEC.name
 RECORDED_RUN = ("recorded", 0)
 TEST, ELSEWHERE = "05_test", "09_independent_set"
