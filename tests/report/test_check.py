@@ -87,6 +87,14 @@ def test_all_faults_of_a_cell_are_told_at_once(found):
     assert len(found(markdown(text), markdown("{{ test.none }}"))) == 8
 
 
+def test_of_a_cell_whose_condition_cannot_be_evaluated_nothing_else_is_told_and_no_other_cell_suffers(found):
+    shown = '{% if has("no.such") %}Of {{ no.such }}, {{ no.a }}, {{ no.b }}, {{ no.c }}, {{ no.d }}.'
+    broken = markdown(f"## A part\n\n{shown}\n\nOne more.")
+    of_broken, of_other = found(markdown("See [it](#a-part)."), broken, markdown("{{ test.none }}"))
+    assert "cell 4: a condition cannot be evaluated" in of_broken
+    assert "cell 5: no number is called 'test.none'" in of_other
+
+
 def test_what_is_shown_as_jupyterlab_shows_it_is_no_fault(found):
     parts = [
         "## A *Part* of it: größer?\n\n[here](#A-Part-of-it:-größer?)",

@@ -6,7 +6,6 @@ formulas that cannot be converted, pictures without alt text, links that lead no
 
 import argparse
 import ast
-import contextlib
 import html
 import re
 import sys
@@ -52,7 +51,12 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
     page = Markdown(numbers or Numbers(), folder=path.parent, collects=True)
     for cell in cells:
         if cell.kind == "markdown":
-            faults = _prose(cell, page, numbers, path, report)
+            try:
+                faults = _prose(_readable(cell.source, numbers), cell, page, numbers, path, report)
+            except MarkdownError as error:
+                # Whatever else is found there may be in a part that is not shown.
+                found = [finding for finding in found if finding.cell != cell.index + 1]
+                faults = (str(error),)
         else:
             faults = _said(cell, numbers) if numbers is not None and is_as_executed else ()
         found += [Finding(path.name, cell.index + 1, text) for text in faults]
@@ -79,13 +83,8 @@ def _is_as_executed(path: Path, own: Execution | None) -> bool:
         return False
 
 
-def _prose(cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
+def _prose(source: str, cell: Cell, page: Markdown, numbers: Numbers | None, path: Path, report: Path) -> Iterator[str]:
     page.faults.clear()
-    try:
-        source = _readable(cell.source, numbers)
-    except MarkdownError as error:
-        yield str(error)
-        source = _CONDITION.sub("", cell.source)
     text = page.render(source, attachments=cell.attachments)
     yield from page.faults
     yield from misread(source, text)
@@ -117,9 +116,12 @@ def _anchors(source: Path, report: Path, numbers: Numbers | None) -> set[str]:
         found |= set(_ID.findall(rendered.read_text(encoding="utf-8")))
     page = Markdown(numbers or Numbers(), folder=source.parent, collects=True)
     for cell in _cells(source) if source.is_file() else ():
-        # What is wrong with it is told where it stands.
-        with contextlib.suppress(MarkdownError):
-            page.render(_readable(cell.source, numbers) if cell.kind == "markdown" else "")
+        if cell.kind == "markdown":
+            try:
+                page.render(_readable(cell.source, numbers))
+            except MarkdownError:
+                # What is wrong with it is told where it stands; its headings are there.
+                page.render(_readable(cell.source, None))
     return found | {heading.anchor for heading in page.headings}
 
 
