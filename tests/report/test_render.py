@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from urllib.parse import unquote
 
 import pytest
@@ -26,7 +27,7 @@ from verdict.report.engine import clean
 from verdict.report.executions import Execution
 from verdict.report.exporter import Link, Site, claim_row
 from verdict.report.markdown import Markdown
-from verdict.report.notebook import Cell, RenderError
+from verdict.report.notebook import Cell, RenderError, matched
 from verdict.report.outputs import MIME, clean_svg
 from verdict.report.provenance import changes
 from verdict.report.say import show_claims
@@ -191,6 +192,21 @@ def test_a_prose_edit_shows_and_a_code_edit_is_refused(tmp_path):
     write_notebook(live, [TITLE, code("x = 1"), code("y = 1")])
     with pytest.raises(RenderError, match="cell 3: 2 code cells now, 1 when it was executed"):
         page_text(live, done, record(), Numbers(), Site("demo"))
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "told"),
+    [
+        ("import a\n\nx = 2\ny = 3", "import a\n\nx = 1\ny = 4", "(now 'x = 2', executed 'x = 1')"),
+        ("import a\nx = 1", "import a", "(now 'x = 1', executed '')"),
+        ("if a:\n  x = 1", "if a:\n    x = 1", "(now '  x = 1', executed '    x = 1')"),
+        ("import a\r\nx = 1", "import a\nx = 1", r"(now 'import a\r', executed 'import a')"),
+    ],
+)
+def test_the_first_line_of_code_that_differs_is_told(tmp_path, now, then, told):
+    live, done = (write_notebook(tmp_path / f"{k}.ipynb", [code(source)]) for k, source in enumerate((now, then)))
+    with pytest.raises(RenderError, match=re.escape(told)):
+        matched(live, done)
 
 
 def test_hostile_text_is_shown_as_text_everywhere(tmp_path):

@@ -1,6 +1,7 @@
 """Notebooks as plain JSON: reading them, their code cells, and whether two copies hold the same code."""
 
 import functools
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,9 +89,10 @@ def matched(live: Path, executed: Path, *, is_failed: bool = False) -> tuple[lis
         return cells, {cell.index: known[cell.source.strip()] for cell in ours if cell.source.strip() in known}
     for mine, done in zip(ours, theirs, strict=False):
         if mine.source.strip() != done.source.strip():
+            now, then = _first_difference(mine.source, done.source)
             raise RenderError(
                 f"{live.name}, cell {mine.index + 1}: the code differs from the code that was executed; "
-                f"run the notebook again (now {_first_line(mine.source)!r}, executed {_first_line(done.source)!r})"
+                f"run the notebook again (now {now!r}, executed {then!r})"
             )
     if len(ours) != len(theirs):
         place = max(ours, theirs, key=len)[min(len(ours), len(theirs))].index + 1
@@ -101,5 +103,8 @@ def matched(live: Path, executed: Path, *, is_failed: bool = False) -> tuple[lis
     return cells, {mine.index: done for mine, done in zip(ours, theirs, strict=True)}
 
 
-def _first_line(source: str) -> str:
-    return source.strip().partition("\n")[0][:80]
+def _first_difference(one: str, other: str) -> tuple[str, str]:
+    """The first line that differs between two sources, of each; "" of one that has ended by then."""
+    lines = itertools.zip_longest(one.strip().split("\n"), other.strip().split("\n"), fillvalue="")
+    now, then = next(pair for pair in lines if pair[0] != pair[1])
+    return now[:200], then[:200]
