@@ -128,6 +128,7 @@ def test_what_a_model_of_the_hub_says_stands_in_the_line_of_its_pair(folder, mon
         names=("", "m"),
         how=params.data.answers,
         worth=None,
+        form="log_probs",
     )
     rows, fault = read_cases(lines, stored, "new.csv")
     assert fault is None and [row["date"] for row in rows] == ["2026-03-01", None, "2026-03-02"]

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,11 @@ from verdict.decide.log.cases import logits_of_cases, numbered_lines
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
 from verdict.decide.log.replay import replay_log
-from verdict.decide.log.stored import stored_of
+from verdict.decide.log.stored import _form_read, stored_of
 from verdict.decide.log.stream import CHANGED, decide_stream
 from verdict.decide.policy import Forced, Policy
 from verdict.decide.signals import ENSEMBLE_STABILITY
+from verdict.workflow import stages
 from verdict.workflow.stages import DISTANCES
 
 CALIBRATED = Calibrated({11: 2.0, 23: 2.0}, 11, 0.9, 0.1)
@@ -275,6 +277,32 @@ def test_every_form_of_an_answer_gives_the_same_decisions(report, tmp_path):
     with pytest.raises(ValueError, match=r"log-probabilities are at most 0.*new.jsonl, line 601"):
         run(stored, rows, tmp_path / "other.jsonl")
     assert len((tmp_path / "other.jsonl").read_bytes().splitlines()) == 600
+
+
+def test_answers_are_read_in_the_form_that_the_policy_was_tuned_on_and_others_must_not_contradict(report, tmp_path):
+    log, stored = report
+    tuned_on_probs = replace(stored, form="probs")
+    items = [json.loads(line) for line in log.read_bytes().splitlines()]
+    both = given(log, *(name for name in GIVEN if name != "logits"), prob_yes=0.99, logit_yes=-5)[:3]
+    run(tuned_on_probs, both, tmp_path / "out.jsonl")
+    assert {item.model_answer for item in read_log(tmp_path / "out.jsonl")} == {"entailment"}
+    run(stored, both, tmp_path / "logits.jsonl")
+    assert {item.model_answer for item in read_log(tmp_path / "logits.jsonl")} == {"contradiction"}
+    # A line of a log holds its logits, from which its probabilities follow by the temperature.
+    run(tuned_on_probs, items, tmp_path / "again.jsonl")
+    assert [item.decision for item in read_log(tmp_path / "again.jsonl")] == [item["decision"] for item in items]
+    tuned_on_samples, rows = replace(stored, form="samples"), [both[0] | {"logit_yes": 5}, *both[1:]]
+    match = r"line 2: \['logit_yes'\] says contradiction, \['prob_yes'\] says entailment, .* tuned on samples; give one"
+    with pytest.raises(ValueError, match=match):
+        run(tuned_on_samples, rows, tmp_path / "second.jsonl")
+    assert len((tmp_path / "second.jsonl").read_bytes().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("hub", "form"), [("", "probs"), ("some/model", "log_probs")])
+def test_the_form_is_the_one_that_the_page_on_what_was_given_found(tmp_path, hub, form):
+    pd.DataFrame({"part": ["val", "test"], "form": ["probs", "logits"]}).to_parquet(tmp_path / "files.parquet")
+    stage = SimpleNamespace(given=stages.RECORDED, upstream=lambda name, file: tmp_path / file)
+    assert _form_read(stage, SimpleNamespace(model=SimpleNamespace(hub=hub))) == form
 
 
 def test_a_bare_answer_is_worth_what_the_report_found_and_nothing_where_more_was_given(report):

@@ -8,6 +8,8 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from itertools import groupby
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -127,6 +129,9 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
             raise line.fault("logits", f"{what}, got {shown(logits)}")
         given |= {f"logit_{name}": value for name, value in zip(head.classes, logits, strict=True)}
         del given["logits"]
+        # Beside them a log holds what the temperature made of them, which is no answer of the model.
+        if isinstance(given.get("probs"), list):
+            del given["probs"]
     models = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
     if other := [model for model in models if model not in stored.names]:
         raise line.fault("model", f"{shown(other[0])}, where the policy was tuned for {stored.names}")
@@ -188,15 +193,52 @@ def _readable(rows: Rows, stored: Stored) -> tuple[np.ndarray, ValueError | None
 
 
 def _form(row: dict[str, Any], stored: Stored) -> Form:
+    """How a case is read: in the form that the parameters name, or that the policy was tuned on, or the first found."""
     kind = "" if stored.how.form == "auto" else stored.how.form
-    return find_form(list(row["given"]), stored.head.classes, kind=kind, smallest=stored.how.smallest_prob)
+    return _form_of(tuple(row["given"]), tuple(stored.head.classes), kind, stored.form, stored.how.smallest_prob)
+
+
+@lru_cache(maxsize=64)
+def _form_of(names: tuple[str, ...], classes: tuple[str, ...], kind: str, usual: str, smallest: float) -> Form:
+    form = find_form(names, classes, kind=kind, smallest=smallest)
+    if not kind and usual in form.others:
+        return find_form(names, classes, kind=usual, smallest=smallest)
+    return form
 
 
 def _logits(rows: Rows, stored: Stored) -> np.ndarray:
-    form = _form(rows[0], stored)
-    columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
+    parts = groupby(rows, key=lambda row: _form(row, stored))
+    return np.concatenate([_logits_in(form, list(part), stored) for form, part in parts])
+
+
+def _logits_in(form: Form, rows: Rows, stored: Stored) -> np.ndarray:
     is_bare = form.kind == ANSWER
     if is_bare and stored.worth is None:
         raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
-    logits = said(form, columns, lambda row: rows[row]["place"]).logits
+    logits = _said(form, rows)
+    if form.kind != stored.form and stored.how.form == "auto":
+        for kind in form.others:
+            _refuse_contrary(form, kind, logits, rows, stored)
     return logits * stored.worth if is_bare else logits
+
+
+def _said(form: Form, rows: Rows) -> np.ndarray:
+    columns = {name: [row["given"].get(name) for row in rows] for name in form.names}
+    return said(form, columns, lambda row: rows[row]["place"]).logits
+
+
+def _refuse_contrary(form: Form, kind: str, logits: np.ndarray, rows: Rows, stored: Stored) -> None:
+    """ValueError where rows say another answer in a second form, neither being the one that the policy was tuned on."""
+    for row, values in zip(rows, logits, strict=True):
+        try:
+            other = find_form(list(row["given"]), form.classes, kind=kind, smallest=form.smallest)
+            second = _said(other, [row])[0]
+        except ValueError:
+            # What cannot be read in a form that is not used may be anything.
+            continue
+        if not ((values == values.max()) & (second == second.max())).any():
+            ours, theirs = (
+                f"{listed([stored.how.columns.get(name, name) for name in names])} says {form.classes[answer]}"
+                for names, answer in ((form.names, values.argmax()), (other.names, second.argmax()))
+            )
+            raise ValueError(f"{row['place']}: {ours}, {theirs}, and the policy was tuned on {stored.form}; give one")

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from verdict.base.artifacts import StaleResultError, content_hash
 from verdict.base.labels import Split
 from verdict.base.params import AnswersParams, load_params
-from verdict.data.own.answers import LEAST_WORTH
+from verdict.data.own.answers import LEAST_WORTH, LOG_PROBS, LOGITS
 from verdict.decide.foreign import one_of_each, stream_signals
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.signals import distance_confidence
@@ -30,7 +31,8 @@ class Stored:
 
     `names`: names of the model that the policy was tuned for; `known`: the watched signals of calib, one row a group;
     `distances` (m,), or None: distances of val and calib from train; `how`: names and forms of answers; `worth` (K,),
-    or None: logits that stand for bare answers, where the policy was tuned on such answers alone.
+    or None: logits that stand for bare answers, where the policy was tuned on such answers alone; `form`: in which the
+    answers were that it was tuned on.
     """
 
     head: Item
@@ -39,6 +41,7 @@ class Stored:
     distances: np.ndarray | None
     how: AnswersParams
     worth: np.ndarray | None = None
+    form: str = LOGITS
 
 
 def load_stored(profile: str) -> Stored:
@@ -88,4 +91,14 @@ def stored_of(stage: Stage, head: Item, kept: Selection) -> Stored:
     # Bare answers have no more distinct rows of logits than there are classes.
     distinct = np.unique(logits, axis=0)
     worth = np.maximum(distinct.max(axis=0), LEAST_WORTH) if len(distinct) <= distinct.shape[1] else None
-    return Stored(head, names, known, distances, how, worth)
+    return Stored(head, names, known, distances, how, worth, _form_read(stage, how))
+
+
+def _form_read(stage: Stage, how: AnswersParams) -> str:
+    """The form of the answers that calibrated: as the page on them found it, or that of this report's own models."""
+    if stage.given != stages.RECORDED:
+        return LOGITS
+    if how.model.hub:
+        return LOG_PROBS
+    # The first file is the only one, or that of val, which calibrates.
+    return str(pd.read_parquet(stage.upstream(stages.RECORDED, "files.parquet"))["form"].iloc[0])
