@@ -15,12 +15,13 @@ import pytest
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
 from verdict.decide.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
+from verdict.decide.log import __main__ as command
 from verdict.decide.log.cases import logits_of_cases, numbered_lines
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import find_item, read_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.log.stored import _form_read, stored_of
-from verdict.decide.log.stream import CHANGED, decide_stream
+from verdict.decide.log.stream import CHANGED, IGNORED, decide_stream
 from verdict.decide.policy import Forced, Policy
 from verdict.decide.signals import ENSEMBLE_STABILITY
 from verdict.workflow import stages
@@ -161,6 +162,8 @@ FAULTS = {
     "no id": ({"pair_id": None, "hypothesis": None}, r"line 4: there is no column 'pair_id'"),
     "id": ({"pair_id": ["a"]}, r"line 4, column 'pair_id': expected a text"),
     "date": ({"date": "gestern"}, r"line 4, column 'date': 'gestern' is no date such as 2026-03-31"),
+    "slip": ({"gruop": "g", "mdoel": "other"}, r"line 4, column 'gruop': is not known; did you mean 'group'\?"),
+    "other case": ({"Model": "other"}, r"line 4, column 'Model': is not known; did you mean 'model'\?"),
     "other form": ({"logits": None}, r"line 4, column 'logits': is empty"),
 }
 
@@ -303,6 +306,19 @@ def test_the_form_is_the_one_that_the_page_on_what_was_given_found(tmp_path, hub
     pd.DataFrame({"part": ["val", "test"], "form": ["probs", "logits"]}).to_parquet(tmp_path / "files.parquet")
     stage = SimpleNamespace(given=stages.RECORDED, upstream=lambda name, file: tmp_path / file)
     assert _form_read(stage, SimpleNamespace(model=SimpleNamespace(hub=hub))) == form
+
+
+def test_what_people_log_besides_is_let_by_and_named_once(report, tmp_path, capsys, monkeypatch):
+    log, stored = report
+    items = [json.loads(line) for line in log.read_bytes().splitlines()]
+    assert not [what for what in run(stored, items, tmp_path / "log.jsonl") if what.startswith(IGNORED)]
+    rows = [*given(log)[:600], *given(log, model_version="3", latency_ms=12)[600:]]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr("verdict.decide.log.stored.load_stored", lambda profile: stored)
+    options = ["--in", str(tmp_path / "new.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    assert command.main(["decide", *options]) == 0
+    told = capsys.readouterr()
+    assert "nothing here reads the columns ['latency_ms', 'model_version']\n" in told.err and "latency" not in told.out
 
 
 def test_a_bare_answer_is_worth_what_the_report_found_and_nothing_where_more_was_given(report):

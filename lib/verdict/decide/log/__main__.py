@@ -9,6 +9,7 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json
+from verdict.base.refusals import listed
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import Item, find_item, read_log
 from verdict.decide.log.replay import replay_log
@@ -32,7 +33,7 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     from verdict.decide.log.cases import numbered_lines
     from verdict.decide.log.new_pairs import decide_pairs
     from verdict.decide.log.stored import load_stored
-    from verdict.decide.log.stream import CHANGED, decide_stream, refuse_out
+    from verdict.decide.log.stream import CHANGED, IGNORED, decide_stream, refuse_out
 
     progress = _rarely(tell)
     try:
@@ -47,8 +48,13 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
         tell(f"decide: {error.args[0] if isinstance(error, KeyError) else error}")
         return 2
     n_changed = counts.pop(CHANGED, 0)
+    ignored = [what for what in sorted(counts) if what.startswith(IGNORED)]
+    for what in ignored:
+        del counts[what]
     counted = ", ".join(f"{what} {n:,}" for what, n in sorted(counts.items()) if n)
     print(f"{out}: {counted or 'no new case'}")
+    if ignored:
+        tell(f"nothing here reads the columns {listed([what.removeprefix(IGNORED) for what in ignored])}")
     if n_changed:
         tell(f"{n_changed:,} passed over, although their answer has changed since; a new OUT decides them anew")
     if counts["forced by foreign_batch"]:

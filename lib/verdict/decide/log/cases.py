@@ -15,16 +15,24 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic import TypeAdapter
 
+from verdict.base.files.tables import column_key
+from verdict.base.parameter_files import nearest
 from verdict.base.refusals import listed, shown
 from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, Form, find_form, look_like_probs, said
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
-from verdict.decide.log.log import reason
+from verdict.decide.log.log import Item, reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.signals import OF_ONE_ANSWER
 
 ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
 # Logits of fewer cases may sum to 1 by chance.
 _ENOUGH = 8
+READ = (
+    *("pair_id", "image_id", "image", "group_id", "group", "hypothesis", "date", "model", "model_hash"),
+    *("signals", "consistency", "distance", "foreign"),
+)
+# One letter of five in another place, which is a slip; more may be another word.
+SLIP = 0.8
 NO_DATE = "is no date such as 2026-03-31"
 OBJECT = TypeAdapter(dict[str, Any])
 Lines = list[tuple[int, bytes]]
@@ -132,6 +140,11 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         # Beside them a log holds what the temperature made of them, which is no answer of the model.
         if isinstance(given.get("probs"), list):
             del given["probs"]
+    # A line of a log may be given as it is.
+    unread = sorted(given.keys() - Item.model_fields.keys() - {*READ, *head.signals})
+    for name in unread:
+        if meant := _meant(name, (*READ, *head.signals, *line.called.values())):
+            raise line.fault(name, f"is not known{meant}")
     models = [given[key] for key in ("model", "model_hash") if given.get(key) is not None]
     if other := [model for model in models if model not in stored.names]:
         raise line.fault("model", f"{shown(other[0])}, where the policy was tuned for {stored.names}")
@@ -143,6 +156,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
     return {
         "place": place,
         "given": given,
+        "unread": unread,
         "is_named": bool(models),
         "pair_id": pair_id,
         "image_id": image,
@@ -154,6 +168,16 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "distance": line.number("distance", math.inf) if head.foreign is not None and has_distance else math.nan,
         "foreign": line.number("foreign") if head.foreign is not None and not has_distance else math.nan,
     }
+
+
+@lru_cache(maxsize=1024)
+def _meant(name: str, known: tuple[str, ...]) -> str:
+    return nearest(column_key(name), list(known), SLIP)
+
+
+def names_ignored(rows: Rows, stored: Stored) -> set[str]:
+    """Names in the lines of cases, of what is neither read nor a field of a log."""
+    return {name for row in rows for name in row["unread"] if name not in _form(row, stored).names}
 
 
 def is_date(text: str | None) -> bool:

@@ -18,7 +18,17 @@ import numpy as np
 from verdict.base.artifacts import told_when_full, try_lock
 from verdict.data.own.answers import may_be_probs
 from verdict.decide.foreign import StreamTest, stream_signals
-from verdict.decide.log.cases import MAX_LINE, OBJECT, Lines, Rows, case_id, logits_of_cases, numbered_lines, read_cases
+from verdict.decide.log.cases import (
+    MAX_LINE,
+    OBJECT,
+    Lines,
+    Rows,
+    case_id,
+    logits_of_cases,
+    names_ignored,
+    numbered_lines,
+    read_cases,
+)
 from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import Item, reason
 from verdict.decide.log.stored import Stored
@@ -28,6 +38,7 @@ from verdict.stats.scores import softmax
 
 SPLIT = "new"
 CHANGED = "passed over, although the answer has changed"
+IGNORED = "ignored "
 _START = b'{"pair_id":'
 
 
@@ -53,8 +64,9 @@ def decide_stream(
     `answered` completes the lines of a whole chunk where they lack what a model says: so that numbers do not depend on
     where a run was killed, also those of its first lines that are decided already. Counts cases by decision, by what
     forced it ("forced by …"), "passed over", of these `CHANGED` where lines with an answer give another one than was
-    decided on, and "without the model's name". ValueError names line and cause of a case that cannot be decided; those
-    before it are. Case ids must be unique: a repeated one within 512 cases is refused, and any by a replay.
+    decided on, "without the model's name", and "ignored …" for each name in the lines that nothing here reads.
+    ValueError names line and cause of a case that cannot be decided; those before it are. Case ids must be unique: a
+    repeated one within 512 cases is refused, and any by a replay.
     """
     refuse_out(out)
     counts, first = Counter[str](), next(chunks, [])
@@ -84,6 +96,7 @@ def decide_stream(
             if rows:
                 counts.update(_append(file, _decided(stored, rows, logits, test)))
                 counts["without the model's name"] += sum(not row["is_named"] for row in rows)
+                counts.update(IGNORED + column for column in names_ignored(rows, stored))
                 progress(f"{file.tell():,} bytes of {out}")
             if fault is not None:
                 raise fault
