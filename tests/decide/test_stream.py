@@ -154,6 +154,19 @@ def test_after_an_alarm_every_later_case_goes_to_a_person(report, tmp_path):
     assert "differs from what the policy was tuned on" in explain_item(find_item(out, again[-1]["pair_id"]))
 
 
+def test_a_run_that_is_refused_at_its_first_case_leaves_a_log_as_it_was_or_none(report, tmp_path):
+    log, stored = report
+    rows, out = given(log)[:2], tmp_path / "new" / "out.jsonl"
+    for size in (None, 0):
+        with pytest.raises(ValueError, match="line 1, column 'model'"):
+            run(stored, [rows[0] | {"model": "another"}, rows[1]], out)
+        assert (out.stat().st_size if out.exists() else None) == size
+        out.touch()
+    with pytest.raises(ValueError, match="line 2, column 'model'"):
+        run(stored, [rows[0], rows[1] | {"model": "another"}], out)
+    assert len(out.read_bytes().splitlines()) == 1
+
+
 FAULTS = {
     "model": ({"model": "another"}, r"line 4, column 'model': 'another', where the policy was tuned for .*text1"),
     "classes": ({"logits": [0.1, 0.2, 0.3]}, r"line 4, column 'logits': expected 2 numbers"),
@@ -187,7 +200,7 @@ def test_logits_that_all_look_like_probabilities_are_refused_before_the_first_de
         ValueError, match=r"new.jsonl, line 1: .*call them prob_<class>.*; set data.answers.allow_small"
     ):
         run(stored, rows, out)
-    assert out.read_bytes() == b""
+    assert not out.exists()
     counts = run(replace(stored, how=stored.how.model_copy(update={"allow_small": True})), rows, out)
     assert sum(counts[name] for name in ("auto", "clarify", "human")) == n
 

@@ -9,6 +9,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,10 +71,7 @@ def decide_stream(
     """
     refuse_out(out)
     counts, first = Counter[str](), next(chunks, [])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with told_when_full(out), out.open("a+b") as file:
-        if not try_lock(file):
-            raise ValueError(f"{out} is being written by another run")
+    with _opened(out) as file:
         test, n_passed = StreamTest(stored.known), 0
         past, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
         n_done = len(past)
@@ -103,6 +101,22 @@ def decide_stream(
         if n_passed < n_done:
             raise ValueError(f"{name} has {n_passed} cases, and {out} has decided {n_done} from the first of them on")
     return counts + Counter({"passed over": n_passed})
+
+
+@contextmanager
+def _opened(out: Path) -> Iterator[BinaryIO]:
+    """A log to read and append to, which no other run writes; a new one that got no line is taken away on an error."""
+    was_there = out.exists()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with told_when_full(out), out.open("a+b") as file:
+        if not try_lock(file):
+            raise ValueError(f"{out} is being written by another run")
+        try:
+            yield file
+        except BaseException:
+            if not was_there and not out.stat().st_size:
+                out.unlink()
+            raise
 
 
 def _restored(
