@@ -201,6 +201,27 @@ def test_pairs_are_asked_about_a_part_at_a_time_and_each_once_and_what_calib_say
     assert [json.loads(line)["consistency"] for _, line in told][1::2] == [0.125, 0.125]
 
 
+MISPLACED = {
+    "no file": (["--in", "new/a.jsonl"], "IN=new/a.jsonl does not exist: looked at {here}/new/a.jsonl; make counts "),
+    "no table": (["--in", "a.csv"], "IN=a.csv does not exist: looked at {here}/a.csv; make counts paths from the "),
+    "no path": (["--in", "{here}/a.jsonl"], "IN={here}/a.jsonl does not exist\n"),
+    "folder": (["--in", "."], "IN=. is a folder, where a file is read\n"),
+    "no folder": (["--in", "new.csv", "--images", "gone"], "IMAGES=gone does not exist: looked at {here}/gone; make"),
+    "no pictures": (["--in", "new.csv", "--images", "new.csv"], "IMAGES=new.csv is a file, where a folder of pictures"),
+}
+
+
+@pytest.mark.parametrize("wrong", MISPLACED)
+def test_a_path_that_is_not_there_is_named_with_its_variable(folder, wrong, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    table_of(folder, ROWS)
+    options, told = MISPLACED[wrong]
+    options = [option.format(here=folder) for option in options]
+    assert command.main(["decide", "--profile", "smoke", *options, "--out", "out.jsonl"]) == 2
+    assert capsys.readouterr().err.startswith("decide: " + told.format(here=folder))
+    assert not (folder / "out.jsonl").exists()
+
+
 @pytest.mark.parametrize("wrong", [["--in", "new.csv"], ["--out", "out.jsonl"], []])
 def test_what_lacks_is_said_in_the_words_of_make(wrong, capsys):
     with pytest.raises(SystemExit):

@@ -38,6 +38,10 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     progress = _rarely(tell)
     try:
         refuse_out(out)
+        if images is not None or source != "-":
+            _refuse_missing("IN", Path(source))
+        if images is not None:
+            _refuse_missing("IMAGES", images, is_folder=True)
         if images is not None or Path(source).suffix.lower() in TABLES:
             counts = decide_pairs(profile, Path(source), images or Path(source).parent, out, progress=progress)
         else:
@@ -60,6 +64,16 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     if counts["forced by foreign_batch"]:
         tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
     return 0
+
+
+def _refuse_missing(variable: str, path: Path, *, is_folder: bool = False) -> None:
+    """FileNotFoundError for a path that is not there, ValueError for a folder where a file is read or the reverse."""
+    if not path.exists():
+        where = f": looked at {path.absolute()}; make counts paths from the project's folder"
+        raise FileNotFoundError(f"{variable}={path} does not exist{'' if path.is_absolute() else where}")
+    if path.is_dir() != is_folder:
+        what = "a file, where a folder of pictures" if is_folder else "a folder, where a file"
+        raise ValueError(f"{variable}={path} is {what} is read")
 
 
 def _rarely(say: Callable[[str], None], pause_s: float = 5.0) -> Callable[[str], None]:
