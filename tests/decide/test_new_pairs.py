@@ -162,6 +162,7 @@ def test_what_the_models_say_stands_in_the_line_of_its_pair(folder):
     for k, (_, case) in enumerate(cases):
         p, other = (1 / (1 + math.exp(-z / 2)) for z in (k + 1, (k + 1) / 2))
         assert case["pair_id"] == pairs["pair_id"][k] and case["image"] == ["a.png", "b", "a.png"][k]
+        assert case["image_sha256"] == sha256_file(folder / f"{'aba'[k]}.png")[:16]
         assert (case["date"], case["model"]) == (["2026-03-01", None, "2026-03-02"][k], "m")
         assert case["logits"] == [0, k + 1] and case["distance"] == (k + 1) / 10
         assert case["ensemble_stability"] == pytest.approx(1 - 2 * (p - other) / 2) and case["view_stability"] == 1
@@ -169,7 +170,8 @@ def test_what_the_models_say_stands_in_the_line_of_its_pair(folder):
 
 
 def test_pairs_are_asked_about_a_part_at_a_time_and_each_once_and_what_calib_says_is_read_once(folder, monkeypatch):
-    head, asked, read, told = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names()), [], [], []
+    head = SimpleNamespace(consistency=0.5, model_hash="m", classes=class_names())
+    asked, read, told, named = [], [], [], []
 
     class Asked:
         def ask(self, pairs):
@@ -177,7 +179,9 @@ def test_pairs_are_asked_about_a_part_at_a_time_and_each_once_and_what_calib_say
             return examined(pairs)
 
     def decide(stored, chunks, name, out, *, answered, progress):
-        told.extend(line for lines in chunks for line in answered(lines))
+        for lines in chunks:
+            named.extend(json.loads(line)["image_sha256"] for _, line in lines)
+            told.extend(answered(lines))
         return Counter()
 
     replaced = {
@@ -197,6 +201,7 @@ def test_pairs_are_asked_about_a_part_at_a_time_and_each_once_and_what_calib_say
     new_pairs.decide_pairs("smoke", table, folder, folder / "out.jsonl", progress=print)
     ids = pairs["pair_id"].tolist()
     assert asked == [ids[:2], ids[2:4], ids[4:]] and read == ["kept", "calib"]
+    assert named == [sha256_file(folder / f"{name}.png")[:16] for name in "ababb"]
     assert [(number, json.loads(line)["pair_id"]) for number, line in told] == list(zip(range(2, 7), ids, strict=True))
     assert [json.loads(line)["consistency"] for _, line in told][1::2] == [0.125, 0.125]
 

@@ -121,6 +121,25 @@ def test_an_answer_that_has_changed_since_it_was_decided_is_counted(report, tmp_
     assert run(stored, [{"pair_id": row["pair_id"]} for row in rows], out)[CHANGED] == 0
 
 
+def test_a_picture_that_has_changed_since_it_was_decided_on_is_counted_where_its_hash_is_known(report, tmp_path):
+    log, stored = report
+    rows, out, older = given(log)[:600], tmp_path / "out.jsonl", tmp_path / "older.jsonl"
+    run(stored, [row | {"image_sha256": f"{k:016x}"} for k, row in enumerate(rows)], out)
+    # Pairs that the report's model is asked about come without an answer.
+    named = [{"pair_id": row["pair_id"], "image_sha256": f"{k:016x}"} for k, row in enumerate(rows)]
+    assert run(stored, named, out)[CHANGED] == 0 and replay_log(out).is_identical
+    for k in (0, 511, 599):
+        named[k]["image_sha256"] = "another"
+    assert run(stored, named, out)[CHANGED] == 3
+    assert run(stored, rows, out)[CHANGED] == 0
+    items = [json.loads(line) for line in out.read_bytes().splitlines()]
+    older.write_text(
+        "".join(json.dumps({k: v for k, v in item.items() if k != "image_sha256"}) + "\n" for item in items)
+    )
+    assert run(stored, named, older)[CHANGED] == 0 and replay_log(older).is_identical
+    assert explain_item(find_item(older, items[0]["pair_id"])) == explain_item(find_item(out, items[0]["pair_id"]))
+
+
 @pytest.mark.parametrize("kind", ["-", "/dev/full", "pipe", "link", "folder"])
 def test_what_is_no_file_is_refused_before_it_is_opened(report, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)

@@ -60,7 +60,7 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     if ignored:
         tell(f"nothing here reads the columns {listed([what.removeprefix(IGNORED) for what in ignored])}")
     if n_changed:
-        tell(f"{n_changed:,} passed over, although their answer has changed since; a new OUT decides them anew")
+        tell(f"{n_changed:,} passed over, although answer or picture have changed since; a new OUT decides them anew")
     if counts["forced by foreign_batch"]:
         tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
     return 0

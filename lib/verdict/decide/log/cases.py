@@ -29,6 +29,7 @@ ROWS, _BLOCK, MAX_LINE = 512, 1 << 20, 4_000_000
 _ENOUGH = 8
 READ = (
     *("pair_id", "image_id", "image", "group_id", "group", "hypothesis", "date", "model", "model_hash"),
+    "image_sha256",
     *("signals", "consistency", "distance", "foreign"),
 )
 # One letter of five in another place, which is a slip; more may be another word.
@@ -73,6 +74,16 @@ def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueErro
 def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:
     """The id of a case, whatever else it holds; ValueError names file, line, column and cause."""
     return _Line.read(f"{name}, line {line[0]}", line[1], stored).pair_id
+
+
+def picture_mark(line: tuple[int, bytes], stored: Stored, name: str) -> int:
+    """A number that tells the picture of a case from another within one run, 0 where it is not known."""
+    return mark_of(_Line.read(f"{name}, line {line[0]}", line[1], stored).text("image_sha256"))
+
+
+def mark_of(image_sha256: str | None) -> int:
+    """A number for a hash, another for another; 0 where there is none."""
+    return 0 if image_sha256 is None else hash(image_sha256)
 
 
 @dataclass(frozen=True)
@@ -163,6 +174,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "group_id": line.text("group_id", "group") or image,
         "hypothesis": line.text("hypothesis"),
         "date": date,
+        "image_sha256": line.text("image_sha256"),
         "signals": {name: line.number(name) for name in head.signals if name not in OF_ONE_ANSWER},
         "consistency": None if head.consistency is None else line.number("consistency"),
         "distance": line.number("distance", math.inf) if head.foreign is not None and has_distance else math.nan,

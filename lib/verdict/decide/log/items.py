@@ -11,7 +11,7 @@ from verdict.decide.questions import Clarification
 from verdict.stats.scores import top_class
 
 _PER_PAIR = (
-    *("pair_id", "image_id", "group_id", "split", "hypothesis", "date"),
+    *("pair_id", "image_id", "group_id", "split", "hypothesis", "date", "image_sha256"),
     *("logits", "probs", "consistency", "foreign", "score", "cost"),
 )
 
@@ -20,14 +20,14 @@ _PER_PAIR = (
 class DecidedBatch:
     """Decided pairs as arrays, all with n rows.
 
-    `pair_id`, `image_id`, `group_id`, `split`, `hypothesis`, `date` (n,); `logits`, `probs` (n, K): `probs` is the
-    softmax of logits / temperature; `signals` (n,): the critical signals that the gate and the score used; `sets`
-    (n, K); `score` (n,); `forced`, `decision` (n,): from `force` and `decide`; `classes` (K,); `consistency` (n,);
-    `foreign` (n,), `batch`: p-values of "no stranger", of each pair and of all, or (n,) of all up to each; `promise`:
-    fields of `Promised`; `qhat`: LAC threshold of the conformal sets. New cases lack the rest: `human` (n,): the
-    person's answers; logged only where the person decided; `clarification`: logged only where the decision is to
-    clarify; `questions`: names of the questions by index; `response_names`: names of the responses by index, ("no",
-    "yes") or the classes; `y_true` (n,); `cost` (n,): realised cost of the decision.
+    `pair_id`, `image_id`, `group_id`, `split`, `hypothesis`, `date`, `image_sha256` (n,); `logits`, `probs` (n, K):
+    `probs` is the softmax of logits / temperature; `signals` (n,): the critical signals that the gate and the score
+    used; `sets` (n, K); `score` (n,); `forced`, `decision` (n,): from `force` and `decide`; `classes` (K,);
+    `consistency` (n,); `foreign` (n,), `batch`: p-values of "no stranger", of each pair and of all, or (n,) of all up
+    to each; `promise`: fields of `Promised`; `qhat`: LAC threshold of the conformal sets. New cases lack the rest:
+    `human` (n,): the person's answers; logged only where the person decided; `clarification`: logged only where the
+    decision is to clarify; `questions`: names of the questions by index; `response_names`: names of the responses by
+    index, ("no", "yes") or the classes; `y_true` (n,); `cost` (n,): realised cost of the decision.
     """
 
     pair_id: Sequence[str]
@@ -36,6 +36,7 @@ class DecidedBatch:
     split: Sequence[str]
     hypothesis: Sequence[str] | None
     date: Sequence[str | None] | None = None
+    image_sha256: Sequence[str | None] | None = None
     logits: np.ndarray
     probs: np.ndarray
     temperature: float

@@ -78,7 +78,8 @@ class Asked(_Strict):
 class Item(_Strict):
     """One decision with everything that it depends on. Integers of classes do not appear: `classes` gives the order.
 
-    `final_answer` is null while the person who is asked has not answered; `date` is what the case itself says.
+    `final_answer` is null while the person who is asked has not answered; `date` is what the case itself says;
+    `image_sha256` begins the hash of the picture that was decided on, where it is known.
     """
 
     pair_id: Text
@@ -87,6 +88,7 @@ class Item(_Strict):
     split: Text
     hypothesis: str | None
     date: str | None = None
+    image_sha256: Text | None = None
     classes: Annotated[list[Text], Field(min_length=2)]
     logits: list[float]
     temperature: Annotated[float, Field(gt=0)]

@@ -36,8 +36,12 @@ from verdict.workflow.start import choose_backend
 
 Progress = Callable[[str], None]
 Answers = Mapping[Any, pd.DataFrame]
+HASH_LENGTH = 16
 # Columns of pairs that a case holds, and their names there.
-_IN_CASES = {"pair_id": "pair_id", "image_id": "image", "group_id": "group", "hypothesis": "hypothesis", "date": "date"}
+_IN_CASES = {
+    **{"pair_id": "pair_id", "image_id": "image", "group_id": "group"},
+    **{"hypothesis": "hypothesis", "date": "date", "image_sha256": "image_sha256"},
+}
 
 
 def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress: Progress) -> Counter[str]:
@@ -74,7 +78,7 @@ def decide_pairs(profile: str, table: Path, images: Path, out: Path, *, progress
             answers = models().ask(chunk.reset_index(drop=True))
             return answered(calibrated, stored.head, chunk, answers, usual=usual)
 
-        named = _chunks(_as_lines(by_line[["pair_id"]], {}))
+        named = _chunks(_as_lines(by_line[["pair_id", "image_sha256"]], {}))
         return decide_stream(stored, named, str(table), out, answered=complete, progress=progress)
 
 
@@ -118,9 +122,9 @@ def _chunks(lines: Lines) -> Iterator[Lines]:
 def read_pairs(
     table: Path, images: Path, labels: Mapping[str, str], *, progress: Progress
 ) -> tuple[pd.DataFrame, dict[str, Path]]:
-    """Pairs of a table, with the line of each, and the file of each image; every picture has been decoded once."""
+    """Pairs of a table, with line and `image_sha256` of each, and the images' files; every picture has been decoded."""
     unlabelled = {"fractions": None, "seed": 0, "labelled": False}
-    dataset, files, _ = csv_folder.read(table=table, images=images, labels=labels, **unlabelled)
+    dataset, files, hashes = csv_folder.read(table=table, images=images, labels=labels, **unlabelled)
     if ignored := dataset.facts["columns_ignored"]:
         known = "image, hypothesis, and perhaps group and date"
         raise ValueError(f"{table}, columns {ignored}: a new pair has {known}; take them out, or give them such names")
@@ -130,7 +134,8 @@ def read_pairs(
     first = dataset.pairs.drop_duplicates("image_id").set_index("image_id")["line"]
     damaged = find_damaged(files, progress=progress)
     refuse_damaged(table, {i: f"line {first[i]}, column image: {cause}" for i, cause in damaged.items()})
-    return dataset.pairs, files
+    short = {image_id: sha256[:HASH_LENGTH] for image_id, sha256 in hashes.items()}
+    return dataset.pairs.assign(image_sha256=dataset.pairs["image_id"].map(short)), files
 
 
 def answered(calibrated: Calibrated, head: Item, pairs: pd.DataFrame, answers: Answers, *, usual: float) -> Lines:

@@ -26,8 +26,10 @@ from verdict.decide.log.cases import (
     Rows,
     case_id,
     logits_of_cases,
+    mark_of,
     names_ignored,
     numbered_lines,
+    picture_mark,
     read_cases,
 )
 from verdict.decide.log.items import DecidedBatch, iter_items
@@ -38,7 +40,7 @@ from verdict.decide.signals import composite, distance_confidence, of_one_answer
 from verdict.stats.scores import softmax
 
 SPLIT = "new"
-CHANGED = "passed over, although the answer has changed"
+CHANGED = "passed over, although the answer or the picture has changed"
 IGNORED = "ignored "
 _START = b'{"pair_id":'
 
@@ -64,8 +66,8 @@ def decide_stream(
     Where the source begins with a case of `out`, what stands from there on is passed over; otherwise all of it is new.
     `answered` completes the lines of a whole chunk where they lack what a model says: so that numbers do not depend on
     where a run was killed, also those of its first lines that are decided already. Counts cases by decision, by what
-    forced it ("forced by …"), "passed over", of these `CHANGED` where lines with an answer give another one than was
-    decided on, "without the model's name", and "ignored …" for each name in the lines that nothing here reads.
+    forced it ("forced by …"), "passed over", of these `CHANGED` where lines give another answer, or picture, than
+    was decided on, "without the model's name", and "ignored …" for each name in the lines that nothing here reads.
     ValueError names line and cause of a case that cannot be decided; those before it are. Case ids must be unique: a
     repeated one within 512 cases is refused, and any by a replay.
     """
@@ -73,13 +75,14 @@ def decide_stream(
     counts, first = Counter[str](), next(chunks, [])
     with _opened(out) as file:
         test, n_passed = StreamTest(stored.known), 0
-        past, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
+        past, pictures, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
         n_done = len(past)
         # Until a case has shown that its numbers are logits, each is looked at: they might be probabilities.
         is_open = n_done == 0
         for lines in chain([first], chunks):
             n_old = min(n_done - n_passed, len(lines))
-            counts[CHANGED] += _n_changed(lines[:n_old], past[n_passed : n_passed + n_old], stored, name)
+            decided = slice(n_passed, n_passed + n_old)
+            counts[CHANGED] += _n_changed(lines[:n_old], past[decided], pictures[decided], stored, name)
             n_passed += n_old
             if n_old and n_passed == n_done and case_id(lines[n_old - 1], stored, name) != last:
                 place = f"{name}, line {lines[n_old - 1][0]}"
@@ -121,13 +124,13 @@ def _opened(out: Path) -> Iterator[BinaryIO]:
 
 def _restored(
     file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str
-) -> tuple[Sequence[float], str]:
-    """Show the test what a log holds; marks of the answers (see `_marks`) of its lines from the case `first_id` on, and
-    the id of the last.
+) -> tuple[Sequence[float], Sequence[int], str]:
+    """Show the test what a log holds; marks of the answers (see `_marks`) and of the pictures (see `mark_of`) of its
+    lines from the case `first_id` on, and the id of the last.
 
     What a killed run left of a line is cut off. ValueError for a line that is damaged, or of another policy.
     """
-    past, last, head = array("d"), "", stored.head
+    past, pictures, last, head = array("d"), array("q"), "", stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
     cut = file.read().rpartition(b"\n")[2]
@@ -140,7 +143,7 @@ def _restored(
             try:
                 item = OBJECT.validate_json(raw)
                 probs[place] = item["probs"]
-                mark = float(_marks(item["logits"]))
+                mark, picture = float(_marks(item["logits"])), mark_of(item.get("image_sha256"))
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
             except KeyError as error:
                 raise ValueError(f"{out} is no log of decisions, or damaged: line {number} has no {error}") from None
@@ -152,15 +155,16 @@ def _restored(
             items.append(item)
             last = item["pair_id"]
             if last == first_id:
-                del past[:]
+                del past[:], pictures[:]
             if past or last == first_id:
                 past.append(mark)
+                pictures.append(picture)
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
         groups, pair_ids = ([item[key] for item in items] for key in ("group_id", "pair_id"))
         test.update(stream_signals(probs, foreign), groups, pair_ids)
     # Only now is it known for a log of this policy.
     file.truncate(size - len(cut))
-    return past, last
+    return past, pictures, last
 
 
 def _marks(logits: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -169,11 +173,16 @@ def _marks(logits: Sequence[float] | np.ndarray) -> np.ndarray:
     return values @ np.arange(1.0, values.shape[-1] + 1)
 
 
-def _n_changed(lines: Lines, past: Sequence[float], stored: Stored, name: str) -> int:
-    """How many of decided lines give another answer now, up to the first that cannot be read."""
+def _n_changed(lines: Lines, past: Sequence[float], pictures: Sequence[int], stored: Stored, name: str) -> int:
+    """How many of decided lines now give another answer, up to the first that cannot be read, or another picture."""
     rows, _ = read_cases(lines, stored, name)
     marks = _marks(logits_of_cases(rows, stored)[0]) if rows else np.empty(0)
-    return int((~np.isclose(marks, past[: len(marks)], rtol=1e-9, atol=1e-6)).sum())
+    is_other = np.zeros(len(lines), dtype=bool)
+    is_other[: len(marks)] = ~np.isclose(marks, past[: len(marks)], rtol=1e-9, atol=1e-6)
+    if any(pictures):
+        now = np.array([picture_mark(line, stored, name) for line in lines])
+        is_other |= (now != pictures) & (now != 0) & (np.array(pictures) != 0)
+    return int(is_other.sum())
 
 
 def _append(file: BinaryIO, items: Iterator[dict[str, Any]]) -> Counter[str]:
@@ -202,7 +211,10 @@ def _decided(stored: Stored, rows: Rows, logits: np.ndarray, test: StreamTest) -
     if head.foreign is not None:
         distance, stated = (np.array([row[name] for row in rows]) for name in ("distance", "foreign"))
         foreign = np.where(np.isnan(distance), stated, distance_confidence(distance, stored.distances))
-    texts = {name: [row[name] for row in rows] for name in ("pair_id", "image_id", "group_id", "hypothesis", "date")}
+    texts = {
+        name: [row[name] for row in rows]
+        for name in ("pair_id", "image_id", "group_id", "hypothesis", "date", "image_sha256")
+    }
     batch = None
     if limits.tau_batch is not None:
         batch = test.update(stream_signals(probs, foreign), texts["group_id"], texts["pair_id"])
