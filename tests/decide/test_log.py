@@ -333,6 +333,22 @@ def test_find_refuses_an_unknown_pair_and_a_damaged_line(log):
         find_item(log, f"{0:016x}")
 
 
+def test_a_pair_is_found_by_its_image_or_sentence_where_that_is_one_alone(log):
+    # The last of 211 pairs has an image of its own, the others share one with another pair.
+    assert find_item(log, "image-105").pair_id == f"{210:016x}"
+    rewrite(log, 7, hypothesis='a "blue" Ähre')
+    assert find_item(log, 'a "blue" Ähre').pair_id == f"{6:016x}"
+    match = f"no pair .*image-2.*; 2 have it as image or sentence, the first are PAIR={4:016x} .*, PAIR={5:016x} [^=]*$"
+    with pytest.raises(KeyError, match=match):
+        find_item(log, "image-2")
+    with pytest.raises(KeyError, match=f"; 210 have it .* PAIR={0:016x} .* PAIR={2:016x} [^=]*$"):
+        find_item(log, 'two "red" squares\u2028and\x1b[31m a line')
+    rewrite(log, 9, pair_id="image-3")
+    assert find_item(log, "image-3").pair_id == "image-3", "an id is one before it is an image"
+    with pytest.raises(KeyError, match=r"holds no pair .test.\"$"):
+        find_item(log, "test")
+
+
 def test_command_line(log, capsys, tmp_path, monkeypatch):
     def told(*arguments):
         status = main([*arguments])

@@ -5,6 +5,7 @@ One SHA-256 of the file, kept in the record of the stage that wrote it, shows th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +15,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from verdict.base.artifacts import content_hash, whole_file
+from verdict.base.refusals import shown
 from verdict.decide.policy import Policy
 
+N_ALIKE = 3
 Unit = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -175,8 +178,13 @@ def read_log(path: Path) -> Iterator[Item | str]:
 
 
 def find_item(path: Path, pair_id: str) -> Item:
-    """The item of one pair; KeyError if the log does not hold it, ValueError if its line is damaged."""
-    ids = (json.dumps(pair_id, ensure_ascii=is_ascii).encode() for is_ascii in (False, True))
+    """The item of one pair, or where none has this id, the only one with this image or sentence.
+
+    KeyError if the log holds none, or several, with the ids of the first of them; ValueError if its line is damaged.
+    """
+    ids = [json.dumps(pair_id, ensure_ascii=is_ascii).encode() for is_ascii in (False, True)]
+    alike: list[Item] = []
+    n_alike = 0
     # A tool that has written the lines anew leaves blanks between key and value.
     wanted = re.compile(rb'\{\s*"pair_id":\s*(' + b"|".join(map(re.escape, ids)) + b")")
     with Path(path).open("rb") as file:
@@ -186,4 +194,15 @@ def find_item(path: Path, pair_id: str) -> Item:
                     return Item.model_validate_json(raw)
                 except ValueError as error:
                     raise ValueError(f"line {number} of {path} is damaged: {reason(error)}") from error
-    raise KeyError(f"{path} holds no pair {pair_id!r}")
+            if any(text in raw for text in ids):
+                with contextlib.suppress(ValueError):
+                    item = Item.model_validate_json(raw)
+                    if pair_id in (item.image_id, item.hypothesis):
+                        n_alike += 1
+                        if n_alike <= N_ALIKE:
+                            alike.append(item)
+    if n_alike == 1:
+        return alike[0]
+    first = ", ".join(f"PAIR={item.pair_id} ({shown(item.image_id)}, {shown(item.hypothesis)})" for item in alike)
+    hint = f"; {n_alike:,} have it as image or sentence, the first are {first}" if alike else ""
+    raise KeyError(f"{path} holds no pair {pair_id!r}{hint}")
