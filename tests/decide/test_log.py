@@ -363,8 +363,13 @@ def test_command_line(log, capsys, tmp_path, monkeypatch):
         assert found[0] == status and said in found[1]
     assert told("replay", "--log", str(log.parent / "missing"))[1].endswith("missing does not exist\n")
     monkeypatch.setattr(paths, "WORK", tmp_path / "work")
-    status, said = told("explain", f"{5:016x}", "--profile", "mine")
-    assert status == 2 and "make the report first: make report PROFILE=mine" in said
+    for profile, fault in (
+        ("smoke", "make the report first: make report PROFILE=smoke"),
+        ("../x", "a profile is a plain name"),
+        ("smoek", "did you mean 'smoke'?"),
+    ):
+        status, said = told("explain", f"{5:016x}", "--profile", profile)
+        assert status == 2 and fault in said
     with pytest.raises(SystemExit):
         main(["explain"])
     assert "make explain PAIR=id" in capsys.readouterr().err

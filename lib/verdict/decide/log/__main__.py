@@ -9,6 +9,7 @@ from pathlib import Path
 
 from verdict.base import paths
 from verdict.base.artifacts import read_json
+from verdict.base.params import load_params
 from verdict.base.refusals import listed
 from verdict.decide.log.explain import explain_item
 from verdict.decide.log.log import Item, find_item, read_log
@@ -76,6 +77,15 @@ def _refuse_missing(variable: str, path: Path, *, is_folder: bool = False) -> No
         raise ValueError(f"{variable}={path} is {what} is read")
 
 
+def _no_report(profile: str) -> str:
+    """Why there is no log of a profile."""
+    try:
+        load_params(profile)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return f"the report of {profile} has no log yet; make the report first: make report PROFILE={profile}"
+
+
 def _rarely(say: Callable[[str], None], pause_s: float = 5.0) -> Callable[[str], None]:
     """A function that says texts, but at most one in `pause_s` seconds; the others are dropped."""
     last = time.monotonic()
@@ -129,8 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         result = replay_log(log, sha256=_recorded(log, own))
     except FileNotFoundError:
-        first = "" if options.log else f": make the report first: make report PROFILE={options.profile}"
-        fault = f"{log} does not exist{first}"
+        fault = f"{log} does not exist" if options.log else _no_report(options.profile)
     except (OSError, ValueError, KeyError) as error:
         fault = error.args[0] if isinstance(error, KeyError) else error
     else:
