@@ -78,9 +78,7 @@ def told_when_full(path: Path, written: Path | None = None) -> Iterator[None]:
 
 
 def try_lock(file: IO[Any], *, is_shared: bool = False) -> bool:
-    """Hold a lock on an open file until it is closed; False where another process holds it, or, of a
-    shared lock, holds it alone.
-    """
+    """Lock an open file until it is closed; False where another process holds it (alone, of a shared lock)."""
     import fcntl
 
     try:

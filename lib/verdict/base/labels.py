@@ -47,9 +47,7 @@ class Split(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> Split:
-        """Read a split as tables and folders name it, in any case: `dev` and `validation` are val; ValueError for
-        another.
-        """
+        """Read a split as files name it, in any case: `dev` and `validation` are val; ValueError for another."""
         name = text.strip().casefold()
         try:
             return cls(OTHER_NAMES.get(name, name))

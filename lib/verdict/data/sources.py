@@ -107,9 +107,7 @@ def export_predictions(params: DataParams, predictions: pd.DataFrame, folder: Pa
 
 
 def composition(dataset: Dataset, numbers: Numbers) -> pd.DataFrame:
-    """Pairs, images, groups and share of entailment by split, and the same as numbers `data.<split>.…`; parts, where
-    images share some.
-    """
+    """Pairs, images, groups, parts and share of entailment by split, and the same as numbers `data.<split>.…`."""
     pairs = dataset.pairs
     names = {"pairs": "pair_id", "images": "image_id", "groups": "group_id", "hypotheses": "hypothesis"}
     counts = pairs.groupby("split")[list(names.values())].nunique().set_axis(list(names), axis=1)

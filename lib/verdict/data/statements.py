@@ -92,9 +92,7 @@ def negation_guard(pairs: pd.DataFrame, resampler: Callable[[np.ndarray], Resamp
 
 
 def n_telling(pairs: pd.DataFrame) -> int:
-    """Different sentences that are not as often true as false; without any, whatever answers by the sentence is right
-    in exactly half.
-    """
+    """Sentences not as often true as false; without any, who answers by the sentence is right in exactly half."""
     is_true = (pairs["label"] == Label.ENTAILMENT.text).groupby(pairs["hypothesis"].to_numpy())
     return int((is_true.mean() != 0.5).sum())
 

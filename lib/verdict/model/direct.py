@@ -89,9 +89,7 @@ class DirectSuffix:
         return hidden[:, 0]
 
     def after_reading(self, features: Features, rows: Rows) -> tuple[DirectSuffix, Features, Rows]:
-        """The rest of the suffix, features of these rows' hypotheses alone, after the trained text blocks, and the rows
-        in them.
-        """
+        """The rest of the suffix, these rows' hypotheses after the trained text blocks, and the rows in them."""
         texts, places = np.unique(rows.text, return_inverse=True)
         read, rest = [], copy.copy(self)
         with torch.inference_mode():

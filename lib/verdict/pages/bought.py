@@ -75,9 +75,7 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
 
 
 def _after(stage: Stage, case: Case, known: Known, orders: np.ndarray, tests: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether a threshold keeps the promise, and of each pair (4, n): judged, alone, alone and wrong, cost; 0 if
-    bought.
-    """
+    """Whether a threshold keeps the promise; of each pair (4, n) judged, alone, alone and wrong, cost: 0 if bought."""
     bought = orders | tests
     promised = keep_promise(known.take(orders), known.take(tests), promise_of(stage))
     policy = replace(case.take(bought), allowed=promised.thresholds).tune(stage.params.policy.critical_floor)

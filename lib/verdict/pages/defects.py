@@ -300,9 +300,7 @@ def ranks_by_criterion(kept: pd.DataFrame, *, level: float) -> pd.DataFrame:
 
 
 def store_epochs(stage: Stage, kept: pd.DataFrame, ranked: pd.DataFrame) -> None:
-    """Numbers `defect.criterion.n_runs` (with more than one epoch), `.n_other_epoch`, `.cost` (their mean) and
-    `.n_ranks_changed`.
-    """
+    """Numbers `defect.criterion.n_runs` (of several epochs), `.n_other_epoch`, `.cost` (mean), `.n_ranks_changed`."""
     seeds, with_choice = tuple(stage.params.training.seeds), kept[kept["n_epochs"] > 1]
     changed = int((ranked["rank_by_loss"] != ranked["rank_by_f1"]).sum())
     moved = int((with_choice["epoch_by_loss"] != with_choice["epoch_by_f1"]).sum())

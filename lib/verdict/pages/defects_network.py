@@ -42,9 +42,7 @@ def features_of(model: KeptModel, image_ids: np.ndarray, to_pixels: Callable[[np
 
 
 def again(stage: Stage, model: KeptModel, table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """`reproducibility.compare_again` of pairs, answered from their pixels on; a few hundred images are in memory at a
-    time.
-    """
+    """`reproducibility.compare_again` of pairs, answered from their pixels on, a few hundred images at a time."""
     names, logit, done = pd.unique(pairs["image_id"]), np.empty(len(pairs)), 0
     for shown in model.parts(names):
         rows = np.flatnonzero(pairs["image_id"].isin(set(shown)))

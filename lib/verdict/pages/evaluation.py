@@ -271,8 +271,7 @@ def choose(stage: Stage, ranking: pd.DataFrame) -> Selection:
 
     Its numbers hold how the choice came about: names of trials, in what two compared ones were trained alike, how many
     candidates score higher (`selection.n_ahead`), how many train fewer parameters (`.n_fewer`), and how many of those
-    close to the best train as few (`.n_alike`, itself included), by how much it scores above the next of them
-    (`.lead`).
+    close to the best train as few (`.n_alike`, itself included), and its `.lead` over the next of them.
     """
     close = ranking[ranking["within_margin"]].sort_values("n_trainable", kind="stable")
     trial, best = str(close["trial"].iloc[0]), str(ranking["trial"].iloc[0])

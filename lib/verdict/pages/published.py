@@ -3,8 +3,7 @@ wrong, as arithmetic that a notebook can show.
 
 There the temperature itself, not its logarithm, was moved by L-BFGS, on cosines without the model's logit scale. The
 best T of such cosines lies next to the pole at T = 0; a step across it lands on the plateau of negative T, where every
-probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01 hid this: the bound is close
-to 1 / scale.
+probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01 hid this: it is near 1 / scale.
 """
 
 from collections.abc import Sequence
@@ -192,9 +191,7 @@ def store_failure(numbers: Numbers, failure: pd.DataFrame) -> None:
 
 
 def published_calibration() -> pd.DataFrame:
-    """Figures that the published run reports after calibration, and the arithmetic behind: figure, published, derived,
-    why.
-    """
+    """What the published run reports after calibration, and its arithmetic: figure, published, derived, why."""
     right = 1 - N_ERRORS["published, T free"] / N_IMAGES
     rows = [
         ("accuracy at T = -590", 0.0003, right, "the answer is the least similar class"),

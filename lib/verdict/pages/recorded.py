@@ -47,9 +47,7 @@ def given_to(stage: Stage) -> RecordedSet:
 
 
 def read(stage: Stage) -> RecordedSet:
-    """Read what is given, and write the store of the images where these are; numbers `data.n_pairs`, `.n_classes` and
-    `.n_tuning`.
-    """
+    """Read what is given, and store its images; numbers `data.n_pairs`, `.n_classes` and `.n_tuning`."""
     stage.progress("reading what the model said")
     found = given_to(stage)
     if found.images:

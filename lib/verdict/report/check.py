@@ -64,9 +64,7 @@ def check_notebook(path: Path, executions: Sequence[Execution], report: Path) ->
 
 
 def _known(executions: Sequence[Execution], own: Execution | None, cells: Sequence[Cell]) -> Numbers | None:
-    """Numbers that prose may name: the report's, and those that the code of cells that have not run may store; None
-    without a report.
-    """
+    """Numbers that prose may name: the report's, and what cells may store that have not run; None without a report."""
     if not any(execution.run for execution in executions):
         return None
     numbers = merged_numbers(executions, own)

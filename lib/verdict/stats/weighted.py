@@ -28,9 +28,7 @@ class OfSums:
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike | None = None, *, empty: float = np.nan) -> np.ndarray:
-    """Mean of one value a row, `empty` of no rows, in the shape of the weights without their last axis; the form of
-    most metrics.
-    """
+    """Mean of one value a row, `empty` of no rows, in the shape of the weights without their last axis."""
     values = np.asarray(values, dtype=np.float64)
     weights = row_weights(weights, len(values))
     # A row that a resample leaves out must not turn an infinite loss into 0 * inf.
@@ -52,9 +50,7 @@ def mean_gap(
 
 
 def totals(weights: ArrayLike | None, cells: np.ndarray, n_cells: int, values: ArrayLike | None = None) -> np.ndarray:
-    """Weighted sums of a value (n,), ones by default, over the rows of each cell (n,) in 0 … n_cells - 1: (...,
-    n_cells).
-    """
+    """Weighted sums of a value (n,), by default ones, over the rows of each cell (n,) < n_cells: (..., n_cells)."""
     n = len(cells)
     weights = row_weights(weights, n)
     values = np.ones(n) if values is None else np.asarray(values, dtype=np.float64)

@@ -1,7 +1,6 @@
 """Statements meet scenes in couples: one sentence with two scenes, one that it is true of and one that it is false of.
 
-The best predictor that reads only the sentence is then right in exactly half of the pairs; `hypothesis_only_hits`
-measures it.
+The best predictor that reads only the sentence is then right in exactly half of the pairs (`hypothesis_only_hits`).
 """
 
 from collections.abc import Mapping, Sequence

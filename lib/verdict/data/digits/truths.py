@@ -26,9 +26,7 @@ class Kind(NamedTuple):
 
 
 class Grid:
-    """Structures of many scenes (n_scenes, 16), -1 where a cell is empty, with each kind's places and counts
-    computed once.
-    """
+    """Structures of many scenes (n_scenes, 16), -1 in empty cells; places and counts of a kind are computed once."""
 
     def __init__(self, digits: np.ndarray, colours: np.ndarray) -> None:
         self.digits, self.colours = digits, colours

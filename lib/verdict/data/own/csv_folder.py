@@ -87,9 +87,7 @@ def read(
 
 
 def check_splits(pairs: pd.DataFrame, source: str) -> None:
-    """Refuse (ValueError) pairs from which no report can be made: a split or a label that is not there, too few
-    images.
-    """
+    """ValueError for pairs that make no report: a split or a label is not there, or images are too few."""
     for split in map(str, NEEDED):
         own = pairs[pairs["split"] == split]
         absent = [label.text for label in Label if label.text not in set(own["label"])]

@@ -102,9 +102,7 @@ def build(params: RecordedParams, *, seed: int) -> RecordedSet:
 
 
 def with_tuning(pairs: pd.DataFrame, classes: Sequence[str], share: float, seed: int) -> pd.DataFrame:
-    """The pairs with `is_tuning`: rows of test that tune the policy, drawn by group, where people's answers are known
-    for test alone.
-    """
+    """Pairs with `is_tuning`: rows of test, drawn by group, that tune the policy where people answered test alone."""
     votes = [column for column in vote_columns(classes) if column in pairs]
     asked = set(pairs.loc[pairs[votes].notna().any(axis=1), "split"])
     pairs = pairs.assign(is_tuning=False)
@@ -160,9 +158,7 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
 
 
 def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """Read people's answers, (n, K) float64, from an npz or npy with one array, or a table of counts; ValueError
-    names the file.
-    """
+    """People's answers, (n, K) float64, of an npz or npy of one array, or a table; ValueError names the file."""
     counts, table = answer_files.read_numbers(path, class_names)
     with naming(path):
         return check_counts(counts, y_true, len(class_names), table.place if table else counted)
