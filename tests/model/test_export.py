@@ -323,7 +323,7 @@ def write_truth(path, rows):
 
 @pytest.mark.parametrize(("n", "told"), [(1, "accuracy 1.0000 on 1 labelled"), (2, "accuracy 0.5000 [")])
 def test_a_score_of_one_image_is_told_without_bounds(tmp_path, capsys, monkeypatch, n, told):
-    monkeypatch.setattr(paths, "PARAMS", paths.ROOT / "params")
+    monkeypatch.setattr(paths, "PARAMS", paths.LIBRARY.parents[1] / "params")
     pairs = [("=a", "it, \"so\" 'said'", "entailment"), ("b", "-é", "entailment")]
     truth = write_truth(tmp_path / "t.jsonl", pairs[:n])
     table.write(tmp_path / "p.csv", small(), DecisionRule(), {})
