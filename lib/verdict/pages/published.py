@@ -3,7 +3,7 @@ wrong, as arithmetic that a notebook can show.
 
 There the temperature itself, not its logarithm, was moved by L-BFGS, on cosines without the model's logit scale. The
 best T of such cosines lies next to the pole at T = 0; a step across it lands on the plateau of negative T, where every
-probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01 hid this, near 1 / scale.
+probability is 1 / n_classes and the answer is the least similar class. Clamping T at 0.01, about 1 / scale, hid it.
 """
 
 from collections.abc import Sequence

@@ -133,7 +133,7 @@ def _number(image_id: str) -> int:
 
 
 def found_images(
-    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool, hint: str = ""
+    rows: pd.DataFrame, table: Path, folder: Path, *, allow_missing: bool, hint: str
 ) -> tuple[dict[str, Path], list[str]]:
     """Files of the images that a table's rows name, by image id, and the names without one.
 

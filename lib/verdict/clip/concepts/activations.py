@@ -44,7 +44,7 @@ class Seen:
 
     `masks` (bool) and `parts` (int, -1 for none) are (n, rows, columns) of patches. `visual` lists each image's
     descriptors, the most important first; `is_fallback` (n,) says where its parts had too few in common, so that those
-    of any were used. `answer` (n,) is the class that the encoder gives, `textual` (K, M) each class's descriptors.
+    of any were used. `answer` (n,) is the class given, `textual` (K, M) each class's descriptors, nearest first.
     """
 
     masks: np.ndarray

@@ -46,7 +46,7 @@ def scale_effect(
 ) -> pd.DataFrame:
     """What probabilities are worth without the logit scale, with it, and at a temperature fitted on other pictures.
 
-    Columns logits, temperature (of scaled logits: raw cosines have the scale itself), nll, ece; intervals.
+    Columns logits, temperature (of scaled logits: raw cosines have the scale itself), nll, ece with bounds.
     """
     divisors, rows = {"cosines": Interval(logit_scale), "scaled": Interval(1.0), "fitted on calib": fitted}, []
     for name, divisor in divisors.items():

@@ -120,10 +120,9 @@ def _line_differences(batch: list[tuple[int, Item | str]], seen: _Seen) -> Itera
             continue
         if seen.lines.setdefault(item.pair_id, number) != number:
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
-        names = (item.model_hash, item.params_hash, item.run_id)
-        seen.run = seen.run or names
-        if seen.run != names:
-            yield Difference(number, item.pair_id, "run", str(names), str(seen.run))
+        seen.run = seen.run or item.policy
+        if seen.run != item.policy:
+            yield Difference(number, item.pair_id, "run", str(item.policy), str(seen.run))
         if item.hypothesis is not None and _MADE_ID.fullmatch(item.pair_id):
             is_made = make_pair_id(item.image_id, item.hypothesis) == item.pair_id
             seen.ids[is_made] += 1
