@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from verdict.decide.outcomes import WITHOUT_QUESTIONS, Case, compare_policies, cost_of_belief, evaluate_policy
+from verdict.decide.outcomes import (
+    ONE_THRESHOLD,
+    WITHOUT_QUESTIONS,
+    Case,
+    compare_policies,
+    cost_of_belief,
+    evaluate_policy,
+)
 from verdict.decide.policy import ABOVE_ALL, Costs, Decision, Forced, Outcomes, Policy, price_outcomes
 from verdict.stats.uncertainty import Resampler
 
@@ -39,7 +46,8 @@ def evaluated(case, policy):
 
 
 def compared(calib, test, rivals=None, tau_critical=None):
-    table = compare_policies(calib, test, rivals=rivals or {}, tau_critical=tau_critical, draws=draws_of(test))
+    among = {"rivals": rivals or {}, "simplest": (calib, test), "tau_critical": tau_critical}
+    table = compare_policies(calib, test, **among, draws=draws_of(test))
     return table.set_index("policy")
 
 
@@ -131,9 +139,10 @@ def test_comparison_holds_baselines_and_an_oracle_below_all():
     calib, test = as_case(1, CHEAP), as_case(2, CHEAP)
     noise = np.random.default_rng(5).uniform(size=(2, 1009))
     table = compared(calib, test, {"noise": (replace(calib, score=noise[0]), replace(test, score=noise[1]))})
-    rest = ["noise", "always auto", "always human", "random", "oracle"]
+    rest = ["noise", ONE_THRESHOLD, "always auto", "always human", "random", "oracle"]
     assert list(table.index) == ["policy", WITHOUT_QUESTIONS, *rest]
     assert table["cost"].idxmin() == "oracle"
+    assert table.loc[ONE_THRESHOLD, "clarify"] == 0 < table.loc[ONE_THRESHOLD, "auto"]
     model_error = test.outcomes.error[:, AUTO].mean()
     human_error = test.outcomes.error[:, HUMAN].mean()
     assert table.loc["always auto", "cost"] == pytest.approx(model_error)

@@ -53,12 +53,14 @@ SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "clas
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
 PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, glance_wanted=0.8, n_own_prices=0)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
-GAINS = tuple(f"gain_over_{name}" for name in ("auto", "human", "max_probability", "entropy", "no_questions"))
+GAINS = ("auto", "human", "max_probability", "entropy", "no_questions", "one_threshold", "pooled")
+GAINS = tuple(f"gain_over_{name}" for name in GAINS)
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
 DECIDED = PEOPLE | of(
     "policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST
 )
 DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
+DECIDED |= of("policy.test", n_parts=4, n_parts_saving=1) | of("policy", n_models=5)
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain", "alarm_cost")
 GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
@@ -374,6 +376,17 @@ CASES = [
         *(HANDOVER, {}, "policy.test.handover_gain", "Handing over gains accuracy: on the cases"),
         *("**Handing over loses accuracy:** on the cases", "Whether handing over gains accuracy is not shown: on the"),
     ),
+    (ORACLE, DECIDED, {}, "Of its 4 parts (score, gate, questions), taken away one at a time, 1 is shown to save"),
+    *by_interval(
+        *(ORACLE, DECIDED, "policy.test.gain_over_one_threshold", "All of them together save 0.30"),
+        *("**are dearer than one threshold on the largest", "are not shown to save anything against one threshold"),
+    ),
+    *by_interval(
+        *(PAID, DECIDED, "policy.test.gain_over_pooled", "to the answer, the policy saves 0.30 [0.20, 0.40]."),
+        *("**is dearer: the simpler score is cheaper** (saved: -0.30", "the policy shows no difference (0.1"),
+    ),
+    (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 0}, "without it every test case is decided alike."),
+    (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 9}, "Without it 9 test cases would be decided"),
     (KEEPING, HELD, {}, "3 of the 7 thresholds in the sequence keep the promise, shown by the betting test", "**No"),
     (KEEPING, HELD, {"policy.promise.n_kept": 0}, "**No threshold keeps the promise**, so nothing", "in the sequence"),
     (KEEPING, HELD, {"policy.promise.is_by_group": 0}, "the exact binomial test on 97 rows", "betting"),

@@ -11,6 +11,7 @@ from verdict.base.labels import Split
 from verdict.base.numbers import EXACT
 from verdict.decide.deferral import decide_batch, gather, people_of
 from verdict.decide.guarantee import BETTING, Known
+from verdict.decide.outcomes import ONE_THRESHOLD
 from verdict.decide.policy import ABOVE_ALL, Decision
 from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
@@ -60,6 +61,8 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     assert study.policy.t_auto in [*kept.thresholds, ABOVE_ALL] and len(kept.thresholds)
     free = replace(study.calib, allowed=None).tune(0.05)
     assert free.t_auto < study.policy.t_auto, "without the promise more would go out"
+    n_changed = (study.test.decide(free) != study.test.decide(study.policy)).sum()
+    assert numbers["policy.test.n_changed_by_promise"].value == n_changed > 0
     compare(stage, study, calib, test, halves_of(stage, calib, CALIBRATED, KEPT))
     assert numbers["policy.test.promise_excess"].value <= 0 < numbers["policy.test.auto_share"].value
     cost = numbers["policy.test.cost_without_promise"].value - numbers["policy.test.cost"].value
@@ -89,7 +92,9 @@ def test_where_no_threshold_keeps_it_nothing_goes_out_and_the_page_says_so(stage
     assert not len(calib.promised.thresholds) and study.policy.t_auto == ABOVE_ALL
     assert not (study.test.decide(study.policy) == Decision.AUTO).any()
     rows = compare(stage, study, calib, test, halves_of(stage, calib, CALIBRATED, KEPT)).set_index("policy")
-    assert rows["auto"].drop(["always auto", "oracle", "without promise"]).eq(0).all(), "rivals are held to it as well"
+    assert rows["auto"].drop(["always auto", "oracle", "without promise", ONE_THRESHOLD]).eq(0).all(), (
+        "rivals are held to it as well"
+    )
     assert rows.loc["without promise", "auto"] > 0
     assert "**no threshold keeps it**" in told("08_policy", "chooses nothing", stage.numbers)
     assert "**no threshold keeps the promise**" in told("08_policy", "No case goes out alone", stage.numbers)
@@ -113,10 +118,12 @@ def test_what_one_case_alone_tells_of_the_saving_is_not_defined(stage):
     cost = np.zeros_like(study.test.outcomes.cost)
     cost[changed] = [0.0, 0.5, 1.0]
     case = replace(study.test, outcomes=replace(study.test.outcomes, cost=cost), forced=None)
-    del stage.numbers["policy.test.given_up"]
+    for name in ("given_up", "n_changed_by_promise"):
+        del stage.numbers[f"policy.test.{name}"]
     judge_on_test(stage, replace(study, test=case))
     assert np.isnan(stage.numbers["policy.test.given_up"].value), "every resample with the case says the same"
-    del stage.numbers["policy.test.given_up"]
+    for name in ("given_up", "n_changed_by_promise"):
+        del stage.numbers[f"policy.test.{name}"]
     free = replace(study.calib, allowed=None).tune(0.05)
     judge_on_test(stage, replace(study, policy=free))
     given_up = stage.numbers["policy.test.given_up"]

@@ -38,6 +38,7 @@ from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, we
 
 TUNING = "tuning"
 MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
+POOLED = "mean probability of all models"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Evidence:
     in [0, 1]; `score` (n,): their geometric mean, times the `consistency` (n,) in [0, 1] of the model's answers to
     questions about the pair where there is one; `forced` (n,): the gate, values of `Forced`; `foreign` (n,) in [0, 1],
     or None: p-value of each pair's being no stranger; `batch`: that of all pairs of the split; `promised`: which
-    thresholds keep the promise, where these pairs tune a policy.
+    thresholds keep the promise, where these pairs tune a policy; `pooled` (n,), of several models: the mean probability
+    that they give to the kept one's answer.
     """
 
     table: pd.DataFrame
@@ -61,6 +63,7 @@ class Evidence:
     foreign: np.ndarray | None = None
     batch: float | None = None
     promised: Kept | None = None
+    pooled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -105,20 +108,21 @@ class Evidence:
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
         table = self.table[rows].reset_index(drop=True)
-        names = ("probs", "sets", "score", "forced", "consistency", "foreign")
+        names = ("probs", "sets", "score", "forced", "consistency", "foreign", "pooled")
         taken = {name: found[rows] for name in names if (found := getattr(self, name)) is not None}
         signals = {name: signal[rows] for name, signal in self.signals.items()}
         return replace(self, table=table if split is None else table.assign(split=split), signals=signals, **taken)
 
     @property
     def rivals(self) -> dict[str, np.ndarray]:
-        """Scores that do with less: with one number, or with the same composite of one answer of one model, where the
-        composite itself knows more.
+        """Scores that do with less: with one number, with the mean of several models, or with the same composite of one
+        answer of one model, where the composite itself knows more.
         """
         own = {name: signal for name, signal in self.signals.items() if name in known_signals.OF_ONE_ANSWER}
-        one = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
+        more = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
+        more |= {} if self.pooled is None else {POOLED: self.pooled}
         names = {MAXIMUM: known_signals.MAX_PROBABILITY, ENTROPY: known_signals.ENTROPY_CONFIDENCE}
-        return {words: self.signals[name] for words, name in names.items()} | one
+        return {words: self.signals[name] for words, name in names.items()} | more
 
 
 def read_evidence(
@@ -143,7 +147,12 @@ def read_evidence(
     is_batch_foreign = limits is not None and batch is not None and batch <= limits.batch
     strange = {"foreign": foreign, "tau_pair": limits and limits.pair, "is_batch_foreign": is_batch_foreign}
     forced = force(signals, ~sets.any(axis=1), tau_critical=critical_floor, **strange)
-    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, consistency, foreign, batch)
+    pooled = None
+    if len(tables) > 1:
+        by_model = [softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()]
+        pooled = np.mean(by_model, axis=0)[np.arange(len(table)), answers_of(table)]
+    further = {"consistency": consistency, "foreign": foreign, "batch": batch, "pooled": pooled}
+    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, **further)
 
 
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:

@@ -14,7 +14,8 @@ from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, W
 from verdict.stats.weighted import ratio, weighted_mean
 
 NOT_AUTO, WITHOUT_GATE = "not auto", "without gate"
-WITHOUT_PROMISE, WITHOUT_QUESTIONS = "without promise", "without questions"
+WITHOUT_PROMISE, WITHOUT_QUESTIONS, WITHOUT_COMPOSITE = "without promise", "without questions", "without composite"
+ONE_THRESHOLD = "one threshold on probability"
 
 
 @dataclass(frozen=True)
@@ -168,22 +169,25 @@ def compare_policies(
     test: Case,
     *,
     rivals: Mapping[str, tuple[Case, Case]],
+    simplest: tuple[Case, Case],
     tau_critical: Floors,
     draws: Resampler,
 ) -> pd.DataFrame:
     """Costs on test of the policy, of baselines and of the oracle; everything that is tuned is tuned on calib.
 
     `rivals`: the pairs of calib and of test with another score or gate, and thresholds that are allowed by it, tuned by
-    the same exact scan; `tau_critical`: of the gate behind `forced`; `draws`: over the groups of test. Returns columns
-    policy; cost, difference (paired, from the policy: positive is dearer) and accuracy, with intervals; auto, clarify,
-    human (shares). Rows: policy, without promise (any threshold allowed), without questions, each rival, always auto,
-    always human, random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
+    the same exact scan; `simplest`: the same pairs for one threshold, below which a person takes over; `tau_critical`:
+    of the gate behind `forced`; `draws`: over the groups of test. Returns columns policy; cost, difference (paired,
+    from the policy: positive is dearer) and accuracy, with intervals; auto, clarify, human (shares). Rows: policy,
+    without promise (any threshold allowed), without questions, each rival, one threshold, always auto, always human,
+    random at equal coverage (in expectation), oracle (per pair the cheapest branch, knowing all answers).
     """
     decisions = {"policy": test.decide(calib.tune(tau_critical))}
     if calib.allowed is not None:
         decisions[WITHOUT_PROMISE] = test.decide(replace(calib, allowed=None).tune(tau_critical))
     decisions[WITHOUT_QUESTIONS] = _without_questions(calib, test, tau_critical)
     decisions |= {name: judged.decide(tuned.tune()) for name, (tuned, judged) in rivals.items()}
+    decisions[ONE_THRESHOLD] = _without_questions(*simplest, None)
     decisions["always auto"] = np.full(len(test.score), Decision.AUTO)
     decisions["always human"] = np.full(len(test.score), Decision.HUMAN)
     decisions["random"] = decisions["policy"]

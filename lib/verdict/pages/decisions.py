@@ -22,7 +22,7 @@ from verdict.decide.signals import without_each
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
-from verdict.pages.tables import SHARE
+from verdict.pages.tables import SHARE, merged
 from verdict.stats.ranking import Ranked, risk_coverage
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, weighted_mean
@@ -79,23 +79,28 @@ def load_study(stage: Stage, kept: Selection, calib: Evidence, test: Evidence) -
 def compare(
     stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence, halves: tuple[Evidence, ...] = ()
 ) -> pd.DataFrame:
-    """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves.
+    """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves, and
+    `.n_parts_saving` of `.n_parts`: score, gate, questions and promise that, taken away alone, are shown to save.
 
-    The composite without the gate, and other scores, are held to the same promise where there is one: it is tested
-    anew, on the `halves` (see `halves_of`), by that score.
+    Other scores, with the gate and without, are held to the same promise where there is one: it is tested anew, on the
+    `halves` (see `halves_of`), by that score.
     """
     rivals = {}
-    for name in (outcomes.WITHOUT_GATE, *calib.rivals):
+    for name in (outcomes.WITHOUT_COMPOSITE, outcomes.WITHOUT_GATE, *calib.rivals):
+        is_gated = name == outcomes.WITHOUT_COMPOSITE
+        score = deferral.MAXIMUM if is_gated else name
         tuned, judged = (
-            replace(case, score=found.rivals.get(name, found.score), forced=None)
+            replace(case, score=found.rivals.get(score, found.score), forced=case.forced if is_gated else None)
             for case, found in ((study.calib, calib), (study.test, test))
         )
         if study.calib.allowed is not None:
-            parts = (replace(known_of(half), score=half.rivals.get(name, half.score), is_free=None) for half in halves)
+            known = ((known_of(half), half.rivals.get(score, half.score)) for half in halves)
+            parts = (replace(half, score=own, is_free=half.is_free if is_gated else None) for half, own in known)
             tuned = replace(tuned, allowed=keep_promise(*parts, promise_of(stage)).thresholds)
         rivals[name] = (tuned, judged)
-    tau = stage.params.policy.critical_floor
-    found = outcomes.compare_policies(study.calib, study.test, rivals=rivals, tau_critical=tau, draws=study.draws)
+    simplest = tuple(replace(case, allowed=None) for case in rivals[deferral.MAXIMUM])
+    among = {"rivals": rivals, "simplest": simplest, "tau_critical": stage.params.policy.critical_floor}
+    found = outcomes.compare_policies(study.calib, study.test, **among, draws=study.draws)
     rows, shared = found.set_index("policy"), {"n": len(test), "split": Split.TEST}
     cells = {f"cost_{name}": (policy, "cost") for name, policy in _PRICED.items()}
     cells |= {f"gain_over_{name}": (rival, "difference") for name, rival in _RIVALS.items()}
@@ -103,6 +108,8 @@ def compare(
         if row in rows.index:
             interval = Interval.from_columns(rows.loc[row], column)
             stage.numbers[f"policy.test.{name}"] = stored_number(interval, study.draws, unit="min", **shared)
+    saved = rows["difference_low"].loc[[_RIVALS[part] for part in _PARTS if _RIVALS[part] in rows.index]]
+    stage.counts("policy.test", {"n_parts": len(saved), "n_parts_saving": int((saved > 0).sum())})
     return found
 
 
@@ -173,8 +180,12 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
 
 
 _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
+_SCORES |= {"pooled": deferral.POOLED}
 _RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
 _RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
+_RIVALS |= {"no_gate": outcomes.WITHOUT_GATE, "no_composite": outcomes.WITHOUT_COMPOSITE}
+_RIVALS |= {"one_threshold": outcomes.ONE_THRESHOLD}
+_PARTS = ["no_composite", "no_gate", "no_questions", "no_promise"]
 _PRICED = dict(_SCORES)
 _PRICED |= {policy.replace(" ", "_"): policy for policy in (outcomes.WITHOUT_GATE, "always auto", "always human")}
 _PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
@@ -235,8 +246,9 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
     """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
 
-    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals. Numbers
-    `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and its rivals.
+    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals; scores
+    that rank alike share a row. Numbers `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and
+    its rivals, and of `n_signals` how many are shown to help the composite (`n_helping`) and to harm it (`n_harming`).
     """
     removed = without_each(evidence.signals, evidence.consistency)
     scores = {"composite": evidence.score, **evidence.rivals}
@@ -253,7 +265,11 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
             stage.numbers[f"policy.test.aurc_{short}"] = aurc.number(**shared)
         if name in evidence.rivals:
             stage.numbers[f"policy.test.aurc_gain_over_{short}"] = stored_number(gap, draws, **shared)
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    less = table.iloc[len(scores) - len(removed) :]
+    counts = {"n_helping": (less["difference_low"] > 0).sum(), "n_harming": (less["difference_high"] < 0).sum()}
+    stage.counts("policy.test", {"n_signals": len(removed), **counts})
+    return merged(table, "score")
 
 
 def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:
@@ -348,8 +364,9 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     """The promise beside the automatic error on test, and what it costs: quantity, value.
 
     Numbers `policy.test.promise_excess`: how far the lower bound of that error is above the promise (not defined where
-    nothing goes out alone, or nothing is promised); `.given_up`: the share that the promise takes away of what the same
-    policy saves without it against a person for every case (not defined where all resamples give one value).
+    nothing goes out alone, or nothing is promised); of a promise `.n_changed_by_promise`: cases that are decided
+    otherwise without it, and `.given_up`: the share that it takes away of what the same policy saves without it against
+    a person for every case (not defined where all resamples give one value).
     """
     settings, error = stage.params.policy.guarantee, stage.numbers["policy.test.auto_error"]
     is_defined = settings is not None and error.low is not None
@@ -358,15 +375,19 @@ def judge_on_test(stage: Stage, study: PolicyStudy) -> pd.DataFrame:
     stage.numbers["policy.test.promise_excess"] = number
     told = {"error rate of what goes out alone": error, "its lower bound minus the promise": number}
     if settings is not None:
-        given_up = stored_number(_given_up(study), study.draws, n=len(study.test.score), split=Split.TEST, unit="%")
-        stage.numbers["policy.test.given_up"] = given_up
-        told["share of the saving without a promise that it takes away"] = given_up
+        shared = {"n": len(study.test.score), "split": Split.TEST}
+        free = replace(study.calib, allowed=None).tune(study.policy.tau_critical)
+        n_changed = (study.test.decide(free) != study.test.decide(study.policy)).sum()
+        given_up = stored_number(_given_up(study, free), study.draws, unit="%", **shared)
+        told["cases that are decided otherwise without it"] = stage.number(
+            "policy.test.n_changed_by_promise", n_changed, unit="count", **shared
+        )
+        told["share of the saving without it that it takes away"] = stage.numbers["policy.test.given_up"] = given_up
     return pd.DataFrame({"quantity": list(told), "value": list(told.values())})
 
 
-def _given_up(study: PolicyStudy) -> Interval:
+def _given_up(study: PolicyStudy, free: Policy) -> Interval:
     """Share of a saving that the promise takes away; NaN where there is none to take, or too few cases tell."""
-    free = replace(study.calib, allowed=None).tune(study.policy.tau_critical)
     if (free.t_auto, free.t_clarify) == (study.policy.t_auto, study.policy.t_clarify):
         return Interval(0.0)
     cost = study.test.outcomes.cost

@@ -24,6 +24,12 @@ def by_part(
     return pd.DataFrame(rows)
 
 
+def merged(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The table with one row for those that are equal in all but their name, which has all their names."""
+    values = [column for column in table if column != name]
+    return table.groupby(values, sort=False, dropna=False, as_index=False)[name].agg(", ".join)[[*table]]
+
+
 def about(stage: Stage, table: pd.DataFrame) -> dict:
     """What a number says of its prediction table: n, split and seeds; predictions that are given have none."""
     seeds = () if stage.given else tuple(sorted(map(int, set(table["seed"]))))
