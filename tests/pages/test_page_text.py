@@ -385,6 +385,7 @@ CASES = [
         *(PAID, DECIDED, "policy.test.gain_over_pooled", "to the answer, the policy saves 0.30 [0.20, 0.40]."),
         *("**is dearer: the simpler score is cheaper** (saved: -0.30", "the policy shows no difference (0.1"),
     ),
+    (PAID, DECIDED, {"policy.n_models": 1}, "Prices and people", "mean probability"),
     (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 0}, "without it every test case is decided alike."),
     (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 9}, "Without it 9 test cases would be decided"),
     (KEEPING, HELD, {}, "3 of the 7 thresholds in the sequence keep the promise, shown by the betting test", "**No"),
