@@ -68,6 +68,12 @@ def test_what_is_no_profile_is_refused(project, profile):
     assert "profiles are ['mine', 'smoke']" in done.stderr
 
 
+def test_what_a_deleted_profile_has_left_goes_too(project):
+    (project / "params/mine.yaml").unlink()
+    done = clean(project, "PROFILE=mine")
+    assert done.returncode == 0 and files(project).isdisjoint(MADE), done.stderr
+
+
 def test_committed_files_stay_wherever_they_are(project):
     for command in (["init", "-q"], ["add", "-f", "reports/mine/index.html", "work/mine/01_data"]):
         subprocess.run(["git", *command], cwd=project, check=True)

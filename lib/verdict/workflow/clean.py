@@ -15,9 +15,10 @@ from verdict.base import artifacts, paths
 
 def clean(profile: str) -> list[str]:
     """Remove a profile's work in progress and pages; a line for each folder removed. Of a link only the link itself is
-    removed. ValueError, and nothing is, where there is no such profile, or a report of it is being made.
+    removed. ValueError, and nothing is, where there is no such profile, nor a run's work under its name, or a report of
+    it is being made.
     """
-    if profile not in paths.profiles():
+    if profile not in {*paths.profiles(), *(lock.parent.name for lock in paths.WORK.glob("*/.lock"))}:
         raise ValueError(f"no profile is called {profile!r}; profiles are {paths.profiles()}")
     lock, folders = paths.work_dir(profile) / ".lock", (paths.work_dir(profile), paths.report_dir(profile))
     with lock.open("r+") if lock.is_file() else contextlib.nullcontext() as held:
