@@ -6,11 +6,13 @@ import pytest
 
 from page_text import told
 from simulated_stage import KEPT, make_stage, simulated_table
+from verdict.base.numbers import POINTS
 from verdict.decide.temperature import Temperature
 from verdict.model.predict import logits_of
 from verdict.pages import calibration
 from verdict.pages.evaluation import estimate
 from verdict.stats import metrics, ranking, uncertainty
+from verdict.stats.scores import softmax
 
 TWICE = Temperature(2.0, 1.0, 1.0, 9, True, False)
 
@@ -101,13 +103,13 @@ def test_rows_are_scored_and_ordered_once_however_many_resamples_there_are(stage
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
     calls.clear()
     calibration.before_after(stage, test, study.fitted, prefix="calibration.test")
-    calibration.on_all_rows(stage, KEPT, study, test)
+    calibration.calib_beside_test(stage, KEPT, study, test)
     calibration.references(stage, study, test)
     assert len(calls) < 2 * stage.params.statistics.n_resamples
 
 
 def test_scaling_an_overconfident_model_is_shown_to_help(stage, compared):
-    assert compared["score"].tolist() == ["nll", "brier", "aurc", "ece", "ece equal mass"]
+    assert compared["score"].tolist() == ["nll", "brier", "gap", "aurc", "ece", "ece equal mass"]
     after, before = (stage.numbers[f"calibration.test.nll{suffix}"] for suffix in ("", "_before"))
     gap = stage.numbers["calibration.test.nll_difference"]
     assert gap.value == pytest.approx(after.value - before.value)
@@ -117,6 +119,15 @@ def test_scaling_an_overconfident_model_is_shown_to_help(stage, compared):
     for name in ("before", "after"):
         low, high = compared[f"{name}_low"], compared[f"{name}_high"]
         assert ((low <= compared[name]) & (compared[name] <= high)).all()
+
+
+@pytest.mark.usefixtures("compared")
+def test_the_gap_says_on_which_side_confidence_is_off(stage, test):
+    before, after = (stage.numbers[f"calibration.test.gap{suffix}"] for suffix in ("_before", ""))
+    logits = logits_of(test)
+    wrong = (logits.argmax(axis=1) != test["y_true"]).mean()
+    assert before.value == pytest.approx(softmax(logits).max(axis=1).mean() - 1 + wrong)
+    assert before.low > 0 > after.high and before.unit == after.unit == POINTS
 
 
 @pytest.mark.usefixtures("compared")
@@ -177,14 +188,23 @@ def test_no_temperature_beats_the_oracle_of_a_split(stage):
     assert found["oracle_temperature"].tolist() == pytest.approx([2.0, 2.0], rel=0.25)
 
 
-def test_all_of_calib_gives_a_temperature_beside_that_of_its_half(stage, calib, test):
+@pytest.mark.parametrize("stretched", [1.2, 2.0])
+def test_calib_stands_beside_test_and_a_difference_is_shown(stage, calib, test, stretched):
+    test = test.assign(logit_1=stretched * test["logit_1"])
     study = calibration.fit_temperatures(stage, KEPT, halves_of(stage))
-    found = calibration.on_all_rows(stage, KEPT, study, test)
-    assert found["n"].tolist() == [len(study.rows), len(calib)]
-    whole = Temperature.fit(logits_of(calib), calib["y_true"]).temperature
-    assert found["temperature"].tolist() == [study.fitted.temperature, whole]
+    found = calibration.calib_beside_test(stage, KEPT, study, test)
+    assert found["n"].tolist() == [len(study.rows), len(calib), len(test)]
+    whole, own = (Temperature.fit(logits_of(part), part["y_true"]).temperature for part in (calib, test))
+    assert found["temperature"].tolist() == [study.fitted.temperature, whole, own]
+    used = [study.interval.low, study.interval.high]
+    assert found.loc[0, ["temperature_low", "temperature_high"]].tolist() == used
     assert stage.numbers["calibration.temperature_all"].value == whole
-    assert (found["ece_low"] <= found["ece_high"]).all()
+    assert (found["ece_on_test_low"] <= found["ece_on_test_high"]).all()
     wrong = (logits_of(test).argmax(axis=1) != test["y_true"]).mean()
-    assert stage.numbers["calibration.test.error"].value == wrong
-    assert stage.numbers["calibration.test.ece_all"].value == found["ece"].iloc[1]
+    numbers = {name: stage.numbers[f"calibration.test.{name}"] for name in ("error", "ece_all", "temperature")}
+    assert [one.value for one in numbers.values()] == [wrong, found["ece_on_test"].iloc[1], own]
+    assert numbers["temperature"].high == found["temperature_high"].iloc[2]
+    apart = stage.numbers["calibration.test.temperature_minus_calib"]
+    assert apart.value == pytest.approx(own - whole) and apart.excludes(0) == (stretched == 2)
+    error = stage.numbers["calibration.test.error_minus_calib"]
+    assert error.value == pytest.approx(wrong - found["error"].iloc[1])

@@ -119,9 +119,13 @@ def test_a_broken_promise_is_a_number_with_an_interval(stage, sets, test):
     coverage.store_coverage(stage, broken, sets, split="test", n=len(test), prefix="broken")
     assert stage.numbers["broken.coverage_shortfall"].low > 0.5
     for prefix, n_missed in (("fine", 0), ("broken", 2)):
-        kinds = coverage.count_missed(stage, prefix)
+        kinds = coverage.shortfalls(stage, sets, prefix)
         assert kinds["is_missed"].sum() == n_missed and kinds["kind"].tolist() == ["marginal", coverage.APS]
-        assert stage.numbers[f"{prefix}.n_kinds_missed"].value == n_missed
+        allowed = stage.numbers[f"{prefix}.shortfall_allowed"].value
+        assert allowed == 0.05 and (kinds["is_small"] == (kinds["shortfall_high"] < allowed)).all()
+    stage.number("wide.coverage_shortfall", -0.01, low=-0.2, high=0.18)
+    wide = coverage.shortfalls(stage, sets, "wide").iloc[0]
+    assert not wide["is_missed"] and not wide["is_small"], "no miss shown is no promise kept"
 
 
 def test_covering_all_rows_does_not_promise_that_all_others_are_covered(stage, sets, test):
@@ -160,6 +164,8 @@ def test_coverage_by_class_counts_every_pair(stage, sets, test):
     assert [fine.value, fine.low] == [apart[name].max() for name in ("shortfall", "shortfall_low")] and fine.low < 0
     # As of the other kinds: the upper bound fails only with that of the truly worst class.
     assert fine.high == (0.9 - apart["coverage_low"]).max() < apart["shortfall_high"].max()
+    plain = found[found["kind"] == coverage.KINDS[0]]
+    assert stage.numbers["fine.marginal_class_shortfall"].value == plain["shortfall"].max()
     worse = test.assign(logit_1=test["logit_1"] - 9)
     coverage.class_coverage(stage, sets, worse, T, prefix="broken")
     assert stage.numbers["broken.class_shortfall"].low > 0.5

@@ -96,6 +96,24 @@ def test_skills_stand_by_family_in_the_order_of_splits(stage):
     assert skills["label"].tolist()[:3] == ["colour"] * 3
     assert skills["group"].tolist()[:3] == ["test", "independent", "independent_hand"]
     assert skills.groupby("group")["n"].sum().to_dict() == {"test": 701, "independent": 307, "independent_hand": 53}
+    assert "independent.fallen" in stage.numbers and stage.numbers["independent.n_fallen"].value == 0
+
+
+def test_the_family_that_falls_most_is_named_with_bounds_that_pay_for_the_choice(stage):
+    """Half of the answers on counts are turned round."""
+    table = stage.tables["independent", 11]
+    turned = np.where(np.arange(len(table)) % 4 == 1, -1, 1)
+    stage.tables["independent", 11] = table.assign(logit_1=turned * table["logit_1"])
+    skills = independent.skills(stage, independent.read_tables(stage, KEPT)).set_index(["split", "family"])
+    numbers = {name: stage.numbers[f"independent.{name}"] for name in ("worst_family", "worst_change", "n_fallen")}
+    assert (numbers["worst_family"].words, numbers["n_fallen"].value) == ("count", 1)
+    there, before = (skills.loc[(split, "count")] for split in ("independent", "test"))
+    change = numbers["worst_change"]
+    assert change.value == there["change"] == pytest.approx(there["value"] - before["value"])
+    assert change.low == there["change_low"] < change.high == there["change_high"] < 0 and np.isnan(before["change"])
+    assert stage.numbers["independent.worst_accuracy"].value == there["value"]
+    assert stage.numbers["independent.fallen"].words == f"count {100 * change.value:+.1f} points"
+    assert stage.numbers["independent.not_fallen"].words.startswith("colour ")
 
 
 def test_the_hand_written_sentences_show_answer_and_probability(stage):

@@ -44,11 +44,13 @@ TESTED = KEPT | of("test", "accuracy", "macro_f1", "hypothesis_only", "shuffled"
 TESTED |= of("test", gain_of_longer_training=NOTHING)
 ABLATED = {"ablation.n_differences": 3, "ablation.n_shown": 1}
 FITTED = of("calibration", n_fit=9, temperature=(2.0, 1.5, 2.5), temperature_at_bound=0, warning=NOTHING)
-SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated", "nll", "nll_before")
+SCALED = FITTED | of("calibration.test", "ece", "ece_before", "ece_if_calibrated", "nll", "nll_before", "gap")
+SCALED |= {"calibration.test.temperature": (1.0, 0.9, 1.1)}
 SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
-ALL_ROWS = of("calibration", "test.ece_all", "test.error", "temperature_all", n_calib=9)
+MINUS_CALIB = "calibration.test.temperature_minus_calib"
+ALL_ROWS = of("calibration.test", "error_minus_calib", "nll_at_1_minus_calib") | {MINUS_CALIB: SPANS}
 MIXED = of("zero_shot", "taught", "held_out", n_held_out=9, held_out_gap=UP, taught_gap=DOWN)
-SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty")
+SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty", shortfall_allowed=0.05)
 SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "class_shortfall", value=SPANS)
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
 PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, glance_wanted=0.8, n_own_prices=0)
@@ -102,9 +104,9 @@ def no(*splits):
 MARGIN, ONE = "within 0.01 macro-F1 of", "{p}.gain_over_frozen"
 PAGE_04, PAGE_05 = ("04_model_selection", "Kept: "), ("05_test", 'has("test.gain_over_frozen")')
 ABLATION, VAL = ("04_model_selection", "ablation.n_differences"), ("05_test", "Val prefers")
-FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_calibration", "At T = ")
+FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_calibration", "As it comes")
 PARTS, WHOLE, PROMISE = (
-    ("07_calibration", words) for words in ("n_families_off", "no temperature changes", "Sets that promise")
+    ("07_calibration", words) for words in ("n_families_off", "Test minus all of calib", "Sets that promise")
 )
 SIGNALS, LIMITS, ANSWER = (
     ("08_policy", words) for words in ("All of these signals", "No case goes out", "chooses nothing")
@@ -124,8 +126,14 @@ AHEAD, BOUGHT, BREAKS = (
 )
 NOTICING = ("09_independent_set", "The area under the ROC curve")
 TOGETHER = ("01_recorded", "one person does not reach it")
+SKILLS, CARRIED = (("09_independent_set", words) for words in ("the worst change on", "with a largest shortfall over"))
+FALLEN = of("independent", "worst_change", guessing=0.3, worst_accuracy=(0.5, 0.4, 0.6), n_compared=2, n_fallen=1)
+FALLEN |= of("independent", worst_family=named("a"), fallen=named("a"), not_fallen=named("b"))
+TRAVELLED = of("independent", "oracle_temperature", "excess_nll", "level", "coverage", coverage_shortfall=UP)
+TRAVELLED |= {"calibration.temperature_all": UP}
 WAYS = tuple(f"forecast_{way}_error" for way in ("confidence", "difference", "threshold"))
-FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecasts_near=0) | {"forecast.margin": 0.05}
+FORETOLD = of("independent", *WAYS, n_forecasts=3, n_forecasts_off=3, n_forecasts_near=0, n_forecasts_high=3)
+FORETOLD |= {"forecast.margin": 0.05}
 LABELLED = of("independent.bought", "coverage", "auto_error", "cost", "saved", groups=40, labels=320, is_enough=1)
 LABELLED |= of("independent.bought", kept=0.85, broken=0.05, pays_after=400, testing=24, needed=20, n_groups=250)
 LABELLED |= of("independent.bought", "saved_by_labels") | of("independent", unwatched_share=0.57, unwatched_error=0.04)
@@ -259,23 +267,47 @@ CASES = [
         "no part is shown",
     ),
     (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 1}, "The pages on probes and shift"),
-    (WHOLE, ALL_ROWS, {"calibration.is_of_clip": 0}, "The error rate on test", "probes"),
+    *(
+        (WHOLE, ALL_ROWS | {"calibration.is_of_clip": 0}, {MINUS_CALIB: apart}, said, unsaid, "probes", "handwriting")
+        for apart, said, unsaid in (
+            *((shown, "**Calib and test differ**", "is not shown") for shown in (UP, DOWN)),
+            *((open_, "would not serve both is not shown", "differ**") for open_ in (SPANS, BARE)),
+        )
+    ),
+    (WHOLE, ALL_ROWS | of("calib.linked", "nll"), {"test.linked.nll": 1.3, "calibration.is_of_clip": 0}, "handwriting"),
+    *(
+        (SCALING, SCALED, {f"calibration.test.{name}": value}, said, *unsaid)
+        for name, value, said, *unsaid in (
+            ("ece_before", UP, "the model **is told from a calibrated one** on test", "not told"),
+            ("ece_before", (0.01, 0.0, 0.02), "the model is not told from a calibrated one on test", "**is told"),
+            ("gap", UP, "the model is **too sure** there, by 0.30", "not sure"),
+            ("gap", DOWN, "the model is **not sure enough** there, by -0.30", "too sure"),
+            ("gap", SPANS, "it is not shown to be too sure there, nor too little, by 0.10", "sure**"),
+            ("temperature", (0.5, 0.4, 0.6), "is below one: they ask for surer probabilities.", "less sure"),
+            ("temperature", (1.5, 1.4, 1.6), "is above one: they ask for less sure probabilities.", "wrong way"),
+            ("temperature", (0.5, 0.4, 0.6), "**this T goes the wrong way**"),
+        )
+    ),
     *(
         (PROMISE, SETS, {"calibration.test.coverage_shortfall": gap}, said, unsaid)
         for gap, said, unsaid in (
-            (UP, "**the promise is shown to be missed.**", "no level"),
-            *((gap, "no level is shown to be missed", "the promise is") for gap in (SPANS, DOWN, BARE)),
+            (UP, "**the promise is shown to be missed.**", "less than"),
+            ((0.03, 0.02, 0.04), "**the promise is shown to be missed, by less than is allowed.**", "neither a"),
+            (DOWN, "less than is allowed (0.05).", "the promise is"),
+            *((gap, "**neither a miss nor less than is allowed (0.05) is", "missed") for gap in (SPANS, BARE)),
         )
     ),
     *(
         (PROMISE, SETS, {f"calibration.test.{name}_shortfall": gap}, said, unsaid)
         for name, missed, kept in (
-            ("adaptive", ": **they miss their promise** (short ones charge for no class here", "no miss is shown ("),
-            ("short", ": **they miss it**.", "; of the short ones 0.10 [-0.10, 0.30]: no miss is shown."),
-            ("class", "**they miss it there.**", "no class is shown to be missed."),
+            ("adaptive", ": **they miss their promise** (short ones charge for no class", "allowed (short"),
+            ("short", ": **they miss it**.", "of the short ones -0.30 [-0.40, -0.20]: less than is allowed."),
+            ("class", "**they miss it there.**", "by -0.30 [-0.40, -0.20]: less than is allowed."),
         )
-        for gap, said, unsaid in ((UP, missed, kept), (SPANS, kept, missed))
+        for gap, said, unsaid in ((UP, missed, kept), (DOWN, kept, missed))
     ),
+    (PROMISE, SETS, {}, "**whether they keep it in each class is not known.**", "Marginal sets promise"),
+    (PROMISE, SETS, {"calibration.test.marginal_class_shortfall": UP}, "Marginal sets promise no class anything: in"),
     (PROMISE, {name: n for name, n in SETS.items() if "class" not in name}, {}, "the same sets).", "worst class"),
     *(
         (
@@ -342,9 +374,9 @@ CASES = [
     ),
     (PAID, DECIDED, {}, "a simulated person for every case. Moreover, it saves", "maximum"),
     (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
-    (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "An oracle that knew", "maximum"),
+    (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "their rows are one policy.", "alone"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
-    (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise"),
+    (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise", "one policy"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
     (
         PEOPLE_ARE,
@@ -355,7 +387,13 @@ CASES = [
         "own.",
         "nobody",
     ),
-    (PEOPLE_ARE, DECIDED, {"policy.glance_accuracy": 0.9, "policy.glance_wanted": 0.95}, "the 0.95 of the", "guesses"),
+    (
+        PEOPLE_ARE,
+        DECIDED,
+        {"policy.glance_accuracy": 0.9, "policy.glance_wanted": 0.95},
+        "right on 0.95 of the tuning cases, but nobody",
+        "guesses",
+    ),
     (PEOPLE_ARE, DECIDED, {"policy.is_simulated": 0}, "drawn from those whose answers were recorded", "simulated"),
     (PEOPLE_ARE, DECIDED, {"policy.n_own_prices": 2}, "for an error whose class has no price of its own."),
     *(
@@ -519,6 +557,24 @@ CASES = [
     (AHEAD, {}, {}, "", "estimates"),
     (AHEAD, FORETOLD, {}, "On the independent set **3 of 3 estimates are off** by more than", "Seeds", "hand"),
     (AHEAD, FORETOLD, {"independent.n_forecasts_off": 0}, "none of 3 estimates is shown to be off by more than", "**"),
+    (AHEAD, FORETOLD, {"independent.n_forecasts_high": 2}, "2 of them are shown to promise too much."),
+    (AHEAD, FORETOLD, {"independent.n_forecasts_high": 0}, "(confidence above a threshold).", "too much"),
+    (SKILLS, {}, {}, "", "families"),
+    (SKILLS, FALLEN, {}, "gives 0.3. Shown to fall, adjusted for their number: 1 (a); no fall is", "no better"),
+    (SKILLS, FALLEN, {"independent.worst_accuracy": SPANS}, "**no better than guessing is shown**."),
+    (SKILLS, FALLEN, {"independent.n_fallen": 0}, "None is shown to fall, adjusted for their number.", "least"),
+    (CARRIED, {}, {}, "", "calib"),
+    *(
+        (CARRIED, TRAVELLED, {"independent.coverage_shortfall": gap}, said, unsaid, "On test")
+        for gap, said, unsaid in ((UP, "broken there.**", "no miss"), (SPANS, "no miss is shown.", "broken"))
+    ),
+    (CARRIED, TRAVELLED | ALL_ROWS, {"calibration.test.temperature": UP}, "On test the best is 0.30", "already"),
+    (
+        CARRIED,
+        TRAVELLED | ALL_ROWS | {MINUS_CALIB: UP},
+        {"calibration.test.temperature": UP},
+        "[already there they differ]",
+    ),
     (
         AHEAD,
         FORETOLD,

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, in_words
-from verdict.base.numbers import EXACT, SETTING, named
+from verdict.base.numbers import EXACT, POINTS, SETTING, named
 from verdict.decide import temperature as calibrators
 from verdict.decide.temperature import LOG_T_BOUND, Temperature, nll_curve
 from verdict.model.predict import logits_of
@@ -103,7 +103,8 @@ def fit_temperatures(stage: Stage, kept: Selection, halves: pd.DataFrame) -> Fit
 
 
 def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, prefix: str) -> pd.DataFrame:
-    """Scores of one split at T = 1 and at the fitted T, and their paired differences: score, before, after, difference.
+    """Scores of one split at T = 1 and at the fitted T, and their paired differences: score (the gap is mean confidence
+    minus accuracy), before, after, difference.
 
     Numbers `<prefix>.<score>_before`, `.<score>`, `.<score>_difference`, and `<prefix>.ece_if_calibrated` (see
     `metrics.ece_if_calibrated`).
@@ -130,33 +131,44 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
         columns = dict(zip(("before", "after", "difference"), three, strict=True))
         rows.append({"score": name.replace("_", " ")} | bounded(columns))
         names = (f"{name}_before", name, f"{name}_difference")
-        stage.estimates(prefix, dict(zip(names, three, strict=True)), **about(stage, table))
+        units = dict.fromkeys(names, POINTS if name == "gap" else "")
+        stage.estimates(prefix, dict(zip(names, three, strict=True)), units, **about(stage, table))
     return pd.DataFrame(rows)
 
 
-def on_all_rows(stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
-    """The temperature of half the calibration split beside that of the whole, and what each does on test: fitted_on, n,
-    temperature, at_bound, nll, ece.
+def calib_beside_test(stage: Stage, kept: Selection, study: FittedTemperature, table: pd.DataFrame) -> pd.DataFrame:
+    """The part of calib that fits T, all of it, and test itself: fitted_on, n, error and nll_at_1 of these rows, their
+    best temperature, at_bound, and what it does on test, nll_on_test and ece_on_test.
 
-    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all` and `.test.error` (which no temperature changes).
+    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all`, `.test.temperature` (the best of test's rows),
+    `.test.error`, and test minus all of calib (drawn independently): `.test.<name>_minus_calib` of error, nll_at_1 and
+    temperature.
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
-    fitted = Temperature.fit(logits_of(calib), calib["y_true"])
-    whole = fitted.interval(logits_of(calib), calib["y_true"], stage.resampler(calib["group_id"]))
+    on_test, y_test, judging = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
+    names, n_bins, rows, ends = ("error", "nll_at_1", "temperature"), stage.params.statistics.ece_bins, [], []
+    for name, own in {"a part of calib, in use": study.rows, "all of calib": calib, "test itself": table}.items():
+        logits, y_true, draws = logits_of(own), own["y_true"].to_numpy(), stage.resampler(own["group_id"])
+        losses = (top_class(logits) != y_true).astype(float), metrics.nll_of_logit_rows(logits, y_true)
+        values = [*(loss.mean() for loss in losses), Temperature.fit(logits, y_true).temperature]
+        drawn = [draws.replicates(partial(weighted_mean, loss)) for loss in losses]
+        drawn.append(calibrators.temperature_replicates(logits, y_true, draws))
+        ends.append((np.array(values), np.array(drawn)))
+        found = dict(zip(names, map(draws.around, values, drawn), strict=True))
+        found["error"] = draws.mean(losses[0], span=SHARE)
+        scaled = on_test / values[-1]
+        there = {"nll_on_test": judging.interval(_scores(scaled, y_test)["nll"])}
+        there["ece_on_test"] = metrics.ece_interval(softmax(scaled), y_test, judging, n_bins=n_bins)
+        row = {"fitted_on": name, "n": len(own)} | bounded(found) | {"at_bound": ends_at_bound(found["temperature"])}
+        rows.append(row | bounded(there))
+    changes = map(judging.around, *(after - before for before, after in zip(ends[1], ends[2], strict=True)))
+    told = {f"{name}_minus_calib": change for name, change in zip(names, changes, strict=True)}
+    told |= {name: Interval.from_columns(rows[2], name) for name in ("error", "temperature")}
+    told["ece_all"] = Interval.from_columns(rows[1], "ece_on_test")
+    stage.estimates("calibration.test", told, {"error": "%", "error_minus_calib": POINTS}, **about(stage, table))
+    whole = Interval.from_columns(rows[1], "temperature")
     stage.numbers["calibration.temperature_all"] = whole.number(**about(stage, calib))
     stage.number("calibration.n_calib", len(calib), unit="count", split=Split.CALIB)
-    logits, y_true, resampler = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
-    n_bins, rows = stage.params.statistics.ece_bins, []
-    fits = {"the part that is used": (study.rows, study.interval), "the whole split": (calib, whole)}
-    for name, (rows_fitted, found) in fits.items():
-        row = {"fitted_on": name, "n": len(rows_fitted)} | with_bounds("temperature", found)
-        row["at_bound"] = ends_at_bound(found)
-        row |= with_bounds("nll", resampler.interval(_scores(logits / found.value, y_true)["nll"]))
-        error = metrics.ece_interval(softmax(logits / found.value), y_true, resampler, n_bins=n_bins)
-        rows.append(row | with_bounds("ece", error))
-    wrong = resampler.mean(top_class(logits) != y_true, span=SHARE)
-    shared = {"n": len(table), "split": str(table["split"].iloc[0])}
-    stage.estimates("calibration.test", {"error": wrong, "ece_all": error}, {"error": "%"}, **shared)
     return pd.DataFrame(rows)
 
 
@@ -228,7 +240,9 @@ def _scores(logits: np.ndarray, y_true: np.ndarray) -> dict[str, Statistic]:
     probs, true = softmax(logits), (np.arange(len(y_true)), y_true)
     of_rows = {"nll": -log_softmax(logits)[true], "brier": metrics.brier_of_rows(probs, y_true)}
     means = {name: partial(weighted_mean, one) for name, one in of_rows.items()}
-    return means | {"aurc": Ranked(probs.max(axis=1), top_class(logits) != y_true).aurc}
+    wrong = top_class(logits) != y_true
+    means["gap"] = partial(weighted_mean, probs.max(axis=1) - ~wrong)
+    return means | {"aurc": Ranked(probs.max(axis=1), wrong).aurc}
 
 
 def transfer(stage: Stage, tables: Sequence[pd.DataFrame], temperature: float) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from verdict.workflow.stage import Stage
 KINDS = ("marginal", "class-wise")
 APS, RAPS = "adaptive", "adaptive, short"
 SCORE_OF = {KINDS[0]: "score", KINDS[1]: "score", APS: "score_aps", RAPS: "score_raps"}
-LARGEST = ", largest shortfall"
+LARGEST = ", largest over levels"
 # Names of the random numbers of adaptive sets, the same at every level: of the rows that fit them, and of new rows.
 FIT, PREDICT = "conformal.fit", "conformal.predict"
 
@@ -226,8 +226,8 @@ def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: f
     hold for all classes of a kind at once; NaN for a class of fewer than two groups, here or among the rows that set
     its threshold), mean_size, with bounds; only classes that occur.
 
-    Stores `<prefix>.class_shortfall`: the largest of class-wise sets, which alone promise a level for each class, over
-    the classes that have one; nothing where none has.
+    Stores the largest over the classes that have one, of class-wise sets `<prefix>.class_shortfall`, and of marginal
+    ones, which promise no class a level, `.marginal_class_shortfall`; nothing where none has.
     """
     probs, y_true = softmax(logits_of(table) / temperature), table["y_true"].to_numpy()
     found, rows = _at_policy_level(stage, sets, table, temperature, "class"), []
@@ -246,8 +246,9 @@ def class_coverage(stage: Stage, sets: Sets, table: pd.DataFrame, temperature: f
                 judged.append(row)
                 drawn.append(replicates[0])
         most = _add_shortfalls(stage, judged, np.array(drawn)) if judged else NOTHING
-        if judged and kind == KINDS[1]:
-            stage.estimates(prefix, {"class_shortfall": most}, {"class_shortfall": POINTS}, n=len(table), split="test")
+        if judged and kind in KINDS:
+            name = f"{'marginal_' * (kind == KINDS[0])}class_shortfall"
+            stage.estimates(prefix, {name: most}, {name: POINTS}, n=len(table), split="test")
         rows += own
     first = ["kind", "class", "n", *columns_of("coverage", "shortfall")]
     return pd.DataFrame(rows)[[*first, *columns_of("mean_size")]]
@@ -287,13 +288,16 @@ def store_coverage(stage: Stage, found: pd.DataFrame, sets: Sets, *, split: str,
     stage.estimates(prefix, stored, units, n=n, split=split)
 
 
-def count_missed(stage: Stage, prefix: str) -> pd.DataFrame:
-    """By kind of sets its largest shortfall with bounds, and is_missed: above zero; `<prefix>.n_kinds_missed` are."""
-    kinds = zip((KINDS[0], APS, RAPS, KINDS[1]), ("coverage", "adaptive", "short", "class"), strict=True)
-    stored = {kind: f"{prefix}.{name}_shortfall" for kind, name in kinds}
-    found = {kind: stage.numbers[name] for kind, name in stored.items() if name in stage.numbers}
-    rows = [
-        {"kind": kind, **with_bounds("shortfall", one), "is_missed": (one.low or 0) > 0} for kind, one in found.items()
-    ]
-    stage.counts(prefix, {"n_kinds_missed": sum(row["is_missed"] for row in rows)}, split=str(Split.TEST))
+def shortfalls(stage: Stage, sets: Sets, prefix: str) -> pd.DataFrame:
+    """By kind of sets its largest shortfall with bounds: kind, largest (over levels or classes), shortfall, is_missed
+    (shown to lie above zero), is_small (shown to lie below `<prefix>.shortfall_allowed`: half of the misses that the
+    policy's level allows).
+    """
+    stage.number(f"{prefix}.shortfall_allowed", allowed := sets.policy_alpha / 2, unit=POINTS, kind=SETTING)
+    kinds, rows = zip((KINDS[0], APS, RAPS, KINDS[1]), ("coverage", "adaptive", "short", "class"), strict=True), []
+    for kind, name in kinds:
+        if one := stage.numbers.get(f"{prefix}.{name}_shortfall"):
+            row = {"kind": kind, "largest": "over classes" if kind == KINDS[1] else "over levels"}
+            told = {"is_missed": (one.low or 0) > 0, "is_small": one.high is not None and one.high < allowed}
+            rows.append(row | with_bounds("shortfall", one) | told)
     return pd.DataFrame(rows)

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names
-from verdict.base.numbers import COUNT, ESTIMATE, POINTS, SETTING, Number
+from verdict.base.labels import HALF_NEW_SPLITS, INDEPENDENT_SPLITS, Split, class_names, in_words
+from verdict.base.numbers import COUNT, ESTIMATE, POINTS, SETTING, Number, named
 from verdict.decide.deferral import Calibrated, Evidence, case_of, gather, gather_both
 from verdict.decide.people import PairHuman
 from verdict.decide.policy import Costs, Decision, Policy, realised
@@ -25,7 +25,15 @@ from verdict.pages.evaluation import accuracy_by
 from verdict.pages.tables import GAP, SHARE
 from verdict.stats.metrics import macro_f1_of
 from verdict.stats.scores import softmax
-from verdict.stats.uncertainty import NOTHING, Interval, Statistic, Weights, bounded, with_bounds
+from verdict.stats.uncertainty import (
+    NOTHING,
+    Interval,
+    Statistic,
+    Weights,
+    bounded,
+    simultaneous_reach,
+    with_bounds,
+)
 from verdict.stats.weighted import row_weights, weighted_mean
 from verdict.workflow.stage import Stage
 
@@ -82,7 +90,8 @@ def _answers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, Statistic]:
 
 def skills(stage: Stage, tables: Tables) -> pd.DataFrame:
     """Accuracy by family of statements and split, but for those that are half new: family, n, value, low, high, split,
-    label, group; by family. Number `independent.n_families`.
+    label, group, and on the independent set change (from test; bounds hold for all families at once); by family.
+    Number `independent.n_families`; see `_store_changes`.
     """
     tables = {split: table for split, table in tables.items() if split not in HALF_NEW_SPLITS}
     pairs = stage.pairs(*tables)
@@ -92,7 +101,53 @@ def skills(stage: Stage, tables: Tables) -> pd.DataFrame:
         return pd.DataFrame(columns=["family", "n", "value", "low", "high", "split", "label", "group"])
     parts = [accuracy_by(table, pairs, "family", stage=stage).assign(split=split) for split, table in tables.items()]
     found = pd.concat(parts).rename(columns={"label": "family"}).sort_values("family", kind="stable", ignore_index=True)
-    return found.assign(label=found["family"], group=found["split"])
+    changes = _store_changes(stage, tables, pairs, found) if Split.INDEPENDENT in tables else found[["family", "split"]]
+    return found.assign(label=found["family"], group=found["split"]).merge(changes, how="left", on=["family", "split"])
+
+
+def _store_changes(stage: Stage, tables: Tables, pairs: pd.DataFrame, skills: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy on the independent set minus that on test by family (of two groups or more in both): family, split,
+    change with bounds that hold for all at once.
+
+    Numbers `independent.n_compared`, `.n_fallen` (shown to), and in words with their changes `.fallen`, the largest,
+    and `.not_fallen`, the largest rises; `.worst_family`, its `.worst_change`, which pays for its having been picked,
+    and `.worst_accuracy`.
+    """
+    of_pair, changes, drawn = pairs.set_index("pair_id")["family"], {}, []
+    for family in sorted(of_pair.dropna().unique()):
+        ends = []
+        for table in (tables[Split.TEST], tables[Split.INDEPENDENT]):
+            chosen = (of_pair.reindex(table["pair_id"]) == family).to_numpy()
+            draws, hit = stage.resampler(table["group_id"][chosen]), _answers(table)[0][chosen]
+            if draws.n_groups >= 2:
+                ends.append((hit.mean(), draws.replicates(partial(weighted_mean, hit))))
+        if len(ends) == 2:
+            changes[family] = ends[1][0] - ends[0][0]
+            drawn.append(ends[1][1] - ends[0][1])
+    stage.number("independent.n_compared", len(changes), unit="count")
+    if not changes:
+        return skills[["family", "split"]]
+    values = np.array([*changes.values()])
+    reach = simultaneous_reach(values, np.transpose(drawn), level=stage.params.statistics.level)
+    bounds = {"change": values, "change_low": values - reach, "change_high": values + reach}
+    found = pd.DataFrame({"family": [*changes], "split": str(Split.INDEPENDENT)} | bounds)
+    ordered = found.sort_values("change", kind="stable")
+    has_fallen = ordered["change_high"] < 0
+    stage.number("independent.n_fallen", has_fallen.sum(), unit="count")
+    for name, rows in {"fallen": ordered[has_fallen], "not_fallen": ordered[~has_fallen][::-1]}.items():
+        told = (f"{in_words(one.family)} {100 * one.change:+.1f} points" for one in rows.head(3).itertuples())
+        stage.numbers[f"independent.{name}"] = named(", ".join(told))
+    worst = ordered["family"].iloc[0]
+    stage.numbers["independent.worst_family"] = named(worst)
+    own = skills[(skills["family"] == worst) & (skills["split"] == Split.INDEPENDENT)].iloc[0]
+    # As the largest of several: see `uncertainty.largest`.
+    stored = {
+        "worst_change": Interval(*found[[*bounds]].min()),
+        "worst_accuracy": Interval(*own[["value", "low", "high"]]),
+    }
+    units = {"worst_change": POINTS, "worst_accuracy": "%"}
+    stage.estimates("independent", stored, units, n=int(own["n"]), split=Split.INDEPENDENT)
+    return found
 
 
 def hand_written(stage: Stage, tables: Tables, temperature: float) -> pd.DataFrame:
@@ -183,8 +238,8 @@ def told_people(people: People) -> str:
 
 
 def store_transfer(stage: Stage, found: pd.DataFrame, tables: Tables) -> None:
-    """Numbers of the independent splits from `transfer`: `<split>.excess_nll`, `.ece` and `.ece_at_oracle`."""
-    names = ("excess_nll", "ece", "ece_at_oracle")
+    """Numbers of the independent splits from `transfer`: its columns `excess_nll`, `ece`, ..."""
+    names = ("excess_nll", "oracle_temperature", "ece", "ece_at_oracle")
     for row in found[found["split"] != Split.TEST].to_dict("records"):
         stored = {name: Interval.from_columns(row, name) for name in names}
         stage.estimates(row["split"], stored, n=row["n"], split=row["split"])
@@ -282,7 +337,7 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
     None can be right for every shift: the same inputs admit other labels. Each assumes something that held on calib.
     The agreement of seeds is judged by the accuracy of a mean seed. Intervals resample the groups of calib and of the
     split together. Numbers of independent splits: `<split>.forecast_<key>`, `.forecast_<key>_error`, `.n_forecasts`,
-    `.n_forecasts_off`, `.n_forecasts_near`.
+    `.n_forecasts_off`, `.n_forecasts_near` and `.n_forecasts_high` (shown to lie above the truth).
 
     Guillory et al. (2021), Predicting with confidence on unseen distributions, ICCV, section 3.2 (without regression);
     Jiang et al. (2022), Assessing generalization of SGD via disagreement, ICLR, section 3; `thresholded`.
@@ -307,6 +362,7 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
         if split != Split.TEST:
             verdicts = [judged(error) for error in found.values()]
             counts = {"": len(found), "_off": verdicts.count(OFF), "_near": verdicts.count(NEAR)}
+            counts["_high"] = sum(error.low > 0 for error in found.values())
             stage.counts(split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
     return pd.DataFrame(rows)
 
