@@ -49,6 +49,8 @@ SCALED |= {"calibration.test.temperature": (1.0, 0.9, 1.1)}
 SCALED |= of("calibration.test", "ece_difference", "nll_difference", "aurc_difference", value=SPANS)
 MINUS_CALIB = "calibration.test.temperature_minus_calib"
 ALL_ROWS = of("calibration.test", "error_minus_calib", "nll_at_1_minus_calib") | {MINUS_CALIB: SPANS}
+LINKED = ALL_ROWS | of("calib.linked", "nll", "nll_by_chance", value=1.2)
+LINKED |= {"test.linked.nll_by_chance": 1.2, "calibration.is_of_clip": 0}
 MIXED = of("zero_shot", "taught", "held_out", n_held_out=9, held_out_gap=UP, taught_gap=DOWN)
 SETS = of("calibration.test", "level", "coverage", "set_size", "share_single", "share_empty", shortfall_allowed=0.05)
 SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "class_shortfall", value=SPANS)
@@ -270,11 +272,13 @@ CASES = [
     *(
         (WHOLE, ALL_ROWS | {"calibration.is_of_clip": 0}, {MINUS_CALIB: apart}, said, unsaid, "probes", "handwriting")
         for apart, said, unsaid in (
-            *((shown, "**Calib and test differ**", "is not shown") for shown in (UP, DOWN)),
-            *((open_, "would not serve both is not shown", "differ**") for open_ in (SPANS, BARE)),
+            *((shown, "**One temperature does not serve both**", "is not shown") for shown in (UP, DOWN)),
+            *((open_, "would not serve both is not shown", "both**") for open_ in (SPANS, BARE)),
         )
     ),
-    (WHOLE, ALL_ROWS | of("calib.linked", "nll"), {"test.linked.nll": 1.3, "calibration.is_of_clip": 0}, "handwriting"),
+    (WHOLE, LINKED, {"test.linked.nll": 1.3}, "times as large", "probes"),
+    (WHOLE, LINKED, {"test.linked.nll": 1.1}, "other handwriting", "as large"),
+    (WHOLE, LINKED, {"test.linked.nll": 1.3, "calibration.is_of_clip": 1}, "probes", "handwriting"),
     *(
         (SCALING, SCALED, {f"calibration.test.{name}": value}, said, *unsaid)
         for name, value, said, *unsaid in (
@@ -282,7 +286,7 @@ CASES = [
             ("ece_before", (0.01, 0.0, 0.02), "the model is not told from a calibrated one on test", "**is told"),
             ("gap", UP, "the model is **too sure** there, by 0.30", "not sure"),
             ("gap", DOWN, "the model is **not sure enough** there, by -0.30", "too sure"),
-            ("gap", SPANS, "it is not shown to be too sure there, nor too little, by 0.10", "sure**"),
+            ("gap", SPANS, "it is not shown to be off there, on average by 0.10", "sure**"),
             ("temperature", (0.5, 0.4, 0.6), "is below one: they ask for surer probabilities.", "less sure"),
             ("temperature", (1.5, 1.4, 1.6), "is above one: they ask for less sure probabilities.", "wrong way"),
             ("temperature", (0.5, 0.4, 0.6), "**this T goes the wrong way**"),
