@@ -15,8 +15,9 @@ from verdict.base.numbers import COUNT, ESTIMATE, EXACT, SETTING
 from verdict.clip import SHIPPED
 from verdict.clip.encoder import embeddings as module
 from verdict.clip.encoder.embeddings import TRAINED, EmbeddingCache, array_hash, encoder_number
+from verdict.clip.pictures.words import PLAIN
 from verdict.clip.probes import probe_study
-from verdict.stats.scores import softmax
+from verdict.stats.scores import softmax, top_class
 from verdict.workflow import stages
 from verdict.workflow.stage_parameters import resolved
 
@@ -94,12 +95,20 @@ def test_what_is_said_stands_in_the_tables(page):
     gap = numbers["zero_shot.held_out_gap"]
     assert gap.value == pytest.approx((confidence - right)[held].mean()) and gap.n == held.sum()
     assert page.couples()["n"].tolist() == [int((~held).sum()), int(held.sum())] * 2
+    alone = (top_class(page.test[0] @ page.study.classes(PLAIN).T) == page.test[1])[held].mean()
+    by_couple = numbers["couples.digit_gain"].value + alone
+    assert numbers["couples.held_out_clean"].value <= by_couple <= 1, "a couple that is right has its digit right"
     scaled, fitted = page.scale(), numbers["scale.fitted"]
     shown = scaled[["temperature", "temperature_low", "temperature_high"]].iloc[-1].tolist()
     assert shown == [fitted.value, fitted.low, fitted.high]
-    ranks, gain = page.ranks(sizes=(4, 8)), numbers["ranks.gain"]
-    assert (ranks["rank"] <= ranks["directions"]).all() and numbers["ranks.directions"].value == 8
-    assert gain.value == pytest.approx(numbers["ranks.prompts"].value - numbers["ranks.random"].value)
+    ranks = page.ranks(sizes=(4, 8, 64))
+    assert (ranks["rank"] <= ranks["directions"]).all() and numbers["ranks.width"].value == 64
+    by_size = ranks.set_index(["label", "directions"])["value"]
+    for end, m in (("least", 4), ("most", 8)):
+        assert numbers[f"ranks.{end}"].value == m, "along as many directions as dimensions there is nothing to compare"
+        gain = by_size["prompts", m] - by_size["random", m]
+        assert numbers[f"ranks.gain_{end}"].value == pytest.approx(gain)
+    assert numbers["ranks.n_more"].value + numbers["ranks.n_less"].value <= numbers["ranks.n_below"].value == 2
     few = page.few_shot(n_repeats=2)
     assert list(few["shots"]) == list(probe_study.SHOTS) and (few["low"] <= few["accuracy"]).all()
     assert [numbers[f"few_shot.{name}"].value for name in ("least", "most")] == few["accuracy"].iloc[[0, -1]].tolist()
@@ -132,6 +141,10 @@ def test_resolution_changes_the_pictures_alone(page):
 def test_the_best_probe_is_compared_with_the_next(page):
     read, lead = page.probe_table()["value"].nlargest(2).tolist(), page.study.stage.numbers["probe.lead"]
     assert lead.value == pytest.approx(read[0] - read[1]) and lead.low <= lead.value <= lead.high
+    numbers, held = page.study.stage.numbers, page.is_held_out
+    n_right = [one.value * one.n for one in (numbers["probe.every_taught"], numbers["probe.every_held_out"])]
+    assert sum(n_right) == pytest.approx(numbers["probe.logistic"].value * len(held))
+    assert numbers["probe.taught_held_out"].value < numbers["probe.every_held_out"].value, "one has seen their labels"
 
 
 def test_the_most_frequent_mistake_is_named(page):

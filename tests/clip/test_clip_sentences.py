@@ -14,7 +14,7 @@ TASKS, CONCEPTS = "11_clip_tasks", "12_clip_concepts"
 BOUNDS = ((0.1, 0.2, 0.3), (-0.3, -0.2, -0.1), (-0.1, 0.1, 0.3))
 CELLS = {
     "scale.ece_change": (PROBES, "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
-    "ranks.gain": (PROBES, "more is read", "less is read", "no worth of what prompts mean is shown"),
+    "couples.digit_gain": (PROBES, "although more names compete", "the fewer are right", "no difference is shown"),
     "transfer.nll_change": (SHIFT, "NLL is worse with it", "NLL is better with it;", "no difference of NLL"),
     "transfer.ece_change": (SHIFT, "makes ECE worse", "makes ECE better", "no difference of ECE is shown"),
     "concepts.true_gain": (CONCEPTS, "more that is true", "parts costs truth", "no difference is shown"),
@@ -40,10 +40,18 @@ def cell(notebook, words):
 def test_a_moral_is_told_where_its_interval_bears_it_out(name):
     notebook, *told = CELLS[name]
     for place, (low, value, high) in enumerate(BOUNDS):
-        numbers = Numbers({one: Number(0.0, -1.0, 1.0) for one in CELLS} | {name: Number(value, low, high)})
+        others = (*CELLS, "couples.held_out_clean", "couples.taught_clean")
+        numbers = Numbers({one: Number(0.0, -1.0, 1.0) for one in others} | {name: Number(value, low, high)})
         said = chosen_text(cell(notebook, told[0]), numbers)
         assert [sentence in said for sentence in told[:2]] == [place == 0, place == 1]
         assert place < 2 or told[2] in said
+
+
+@pytest.mark.parametrize(("more", "less"), [(0, 0), (1, 0), (0, 4)])
+def test_prompts_are_judged_where_they_can_differ_from_random_directions(more, less):
+    numbers = Numbers({"ranks.n_more": Number(more, unit="count"), "ranks.n_less": Number(less, unit="count")})
+    said = chosen_text(cell(PROBES, "none shows any worth"), numbers)
+    assert ("none shows any worth" in said) == ("and less at" not in said) == (more + less == 0)
 
 
 @pytest.mark.parametrize("name", MISSING)

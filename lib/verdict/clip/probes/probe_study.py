@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -41,11 +42,16 @@ class Page:
         return self.study.stage.resampler(self.test[2])
 
     @cached_property
+    def train_rows(self) -> np.ndarray:
+        """Rows of the pictures that probes learn from, at most `n_probe`."""
+        rows = self.study.rows("train")
+        return self.study.stage.rng("probes.train").permutation(rows)[: self.study.stage.params.clip.n_probe]
+
+    @cached_property
     def train(self) -> linear.Part:
-        """Embeddings and classes that probes learn from, at most `n_probe`."""
-        z, y, _ = self.study.of("train")
-        keep = self.study.stage.rng("probes.train").permutation(len(y))[: self.study.stage.params.clip.n_probe]
-        return z[keep], y[keep]
+        """Embeddings and classes that probes learn from."""
+        rows, y = self.train_rows, self.study.pictures.table["y"].to_numpy()
+        return np.asarray(self.study.embeddings[rows]), y[rows]
 
     @cached_property
     def val(self) -> linear.Part:
@@ -111,7 +117,10 @@ class Page:
         return pd.DataFrame(rows)
 
     def couples(self) -> pd.DataFrame:
-        """Scenes by couple of colour and digit: taught, and never shown or named; no row where none was held out."""
+        """Scenes by couple of colour and digit: taught, and never shown or named; no row where none was held out.
+
+        `couples.digit_gain`: how much oftener the digit of held-out ones is right by a couple's name than by its own.
+        """
         held = self.is_held_out
         if not held.any():
             return pd.DataFrame(columns=["label", "n", "value", "low", "high"])
@@ -127,6 +136,12 @@ class Page:
                 found = Interval(row["value"], row["low"], row["high"])
                 self.keep(f"couples.{couples.replace(' ', '_')}_{key}", found, n=row["n"])
                 rows.append(row)
+            if is_clean:
+                (z, digit, _), by_couple = self.test, answer % len(scenes.DIGITS)
+                alone = top_class(cosines(z, self.study.classes(words.PLAIN)))
+                gain = ((by_couple == digit) - (alone == digit).astype(float))[held]
+                found = self.resampler.of(held).mean(gain, span=(-1, 1))
+                self.keep("couples.digit_gain", found, unit=POINTS, n=len(gain))
         return pd.DataFrame(rows)
 
     def scale(self) -> pd.DataFrame:
@@ -153,7 +168,11 @@ class Page:
         return {kind: linear.choose(kind, self.train, self.val, self.test[0]) for kind in linear.GRIDS}
 
     def probe_table(self) -> pd.DataFrame:
-        """Accuracy on test of every kind of probe, its strength chosen on val; number `probe.lead`: best minus next."""
+        """Accuracy on test of every kind of probe, its strength chosen on val; number `probe.lead`: best minus next.
+
+        Where couples were held out, `probe.<learnt from>_<judged on>`: the logistic probe by couple, as it is (`every`)
+        and learnt from pictures of taught couples alone (`taught`).
+        """
         rows, right = [], {}
         for kind, probe in self.chosen.items():
             name = f"probe.{kind.lower().replace(' ', '_')}"
@@ -161,6 +180,13 @@ class Page:
             right[kind] = (probe.answer == self.test[1]).astype(float)
         best, following = sorted(right.values(), key=np.mean, reverse=True)[:2]
         self.keep("probe.lead", self.resampler.mean(best - following, span=(-1, 1)), unit=POINTS)
+        if (held := self.is_held_out).any():
+            (z, y), kept = self.train, ~self.study.pictures.table["held_out"].to_numpy()[self.train_rows]
+            again = linear.new_probe("logistic", self.chosen["logistic"].strength).fit(z[kept], y[kept])
+            answers = {"every": self.chosen["logistic"].answer, "taught": again.predict(self.test[0])}
+            for (learnt, answer), (judged, part) in product(answers.items(), (("taught", ~held), ("held_out", held))):
+                found = self.resampler.of(part).mean((answer == self.test[1])[part], span=(0, 1))
+                self.keep(f"probe.{learnt}_{judged}", found, n=int(part.sum()))
         return pd.DataFrame(rows)
 
     # Prompts that name no class.
@@ -199,9 +225,10 @@ class Page:
     def ranks(self, sizes: Sequence[int] = (4, 8, 16, 32, 64, 128), n: int = 1500) -> pd.DataFrame:
         """Accuracy on test of tuned logistic probes along M directions: prompts, and five controls; n learn.
 
-        Numbers `ranks.prompts`, `ranks.random` and `ranks.gain`, their paired difference, along the most prompts.
+        Numbers at the least and the most M below the embedding's width, from which on any M may span all of it:
+        `ranks.prompts_*` and `.gain_*`, paired, over random directions; and at how many such M it has a sign.
         """
-        out, right = [], {}
+        out, right, width = [], {}, self.train[0].shape[1]
         shared = {"words": self.words, "classes": self.study.classes(), "train": self.train[0]}
         for kind in linear.CONTROLS:
             for m in sizes:
@@ -212,12 +239,14 @@ class Page:
                 answer = linear.choose("logistic", (x[:n], y[:n]), val, test, grid=(0.1, 10.0)).answer
                 right[kind, m] = (answer == self.test[1]).astype(float)
                 out.append({**self.row(kind, answer), "directions": m, "rank": linear.rank(rows)})
-        most = max(m for kind, m in right if kind == "prompts")
-        for kind in ("prompts", "random"):
-            self.keep(f"ranks.{kind}", self.resampler.mean(right[kind, most], span=(0, 1)))
-        gain = self.resampler.mean(right["prompts", most] - right["random", most], span=(-1, 1))
-        self.keep("ranks.gain", gain, unit=POINTS)
-        self.study.stage.number("ranks.directions", most, unit="count", kind=SETTING)
+        below, mean = [m for m in sizes if ("prompts", m) in right and m < width], self.resampler.mean
+        gains = {m: mean(right["prompts", m] - right["random", m], span=(-1, 1)) for m in below}
+        for end, m in (("least", below[0]), ("most", below[-1])):
+            self.keep(f"ranks.prompts_{end}", mean(right["prompts", m], span=(0, 1)))
+            self.keep(f"ranks.gain_{end}", gains[m], unit=POINTS)
+            self.study.stage.number(f"ranks.{end}", m, unit="count", kind=SETTING)
+        n_more, n_less = sum(one.low > 0 for one in gains.values()), sum(one.high < 0 for one in gains.values())
+        self.study.stage.counts("ranks", {"n_below": len(below), "n_more": n_more, "n_less": n_less, "width": width})
         return pd.DataFrame(out)
 
     def entropies(self) -> pd.DataFrame:
