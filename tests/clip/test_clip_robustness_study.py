@@ -126,7 +126,11 @@ def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt, tmp_p
     assert table["condition"].tolist()[:2] == [shift_study.TEST_SPLIT, robustness_study.AS_DRAWN]
     assert numbers(bench, "transfer.n_shifts") == [len(table) - 3]
     # The largest regret is not the shift of the largest regret: its bounds hold for all shifts at once.
-    own, worst = table.loc[table["regret"][2:-1].idxmax()], stage.numbers["transfer.worst_regret"]
+    shifted = table[2:-1]
+    own, worst = (
+        shifted.loc[shifted["regret"][shifted["oracle"].notna()].idxmax()],
+        stage.numbers["transfer.worst_regret"],
+    )
     assert worst.value == own["regret"] == table["regret"].iloc[-1] and worst.high > own["regret_high"]
     assert [worst.low, worst.high] == table[["regret_low", "regret_high"]].iloc[-1].tolist()
     assert stage.numbers["transfer.worst_shift"].words == own["condition"]
@@ -134,6 +138,10 @@ def test_one_temperature_is_carried_to_every_shift(bench, answers, spoilt, tmp_p
         numbers(bench, "transfer.worst_accuracy", "transfer.worst_nll_change")
         == own[["accuracy", "nll_change"]].tolist()
     )
+    # What the model is worth is judged by guessing too, not by the best temperature alone.
+    above = shifted[shifted["nll_low"] > np.log(10)]
+    assert numbers(bench, "transfer.n_own", "transfer.n_above_guessing") == [shifted["oracle"].count(), len(above)]
+    assert above["nll"].max() == stage.numbers["transfer.highest_nll"].value >= stage.numbers["transfer.guessing"].value
     # The same rows give the page on probes and this one the same temperature, with the same interval.
     z, y, groups = bench.study.of("calib")
     logits = scaled_logits(z, bench.classes, bench.study.logit_scale)
@@ -202,6 +210,6 @@ def test_pictures_that_cannot_be_rendered_go_the_same_way(bench):
 
 
 def test_every_number_of_the_page_says_what_it_is(bench):
-    settings = ("clip.encoder", "transfer.worst_shift")
+    settings = ("clip.encoder", "transfer.worst_shift", "transfer.highest_shift")
     kinds = {name: number.kind for name, number in bench.stage.numbers.items() if name not in settings}
     assert set(kinds.values()) <= {ESTIMATE, COUNT, EXACT} and kinds["transfer.temperature"] == ESTIMATE

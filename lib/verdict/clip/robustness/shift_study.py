@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr, logsumexp
 
-from verdict.base.numbers import named
+from verdict.base.numbers import EXACT, named
 from verdict.clip.probes import zero_shot
 from verdict.clip.robustness import changed
 from verdict.clip.robustness.robustness import intervals, shares
@@ -186,7 +186,7 @@ def detection(bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[s
     """Every score against every kind of unknown pictures: `detection_table` with a column unknown.
 
     The last row is the largest AUROC on the classes left out, with bounds that pay for its having been picked. Numbers:
-    that one, and MCM on the classes left out and on photographs.
+    that one, and MCM on every kind.
     """
     stage, tables = bench.stage, []
     found = {name: scores(cosines[name], bench.study.logit_scale) for name in cosines}
@@ -200,7 +200,8 @@ def detection(bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[s
             best |= with_bounds("auroc", replace(top, high=min(top.high, 1.0)))
             best |= {side: table[side].iloc[0] for side in ("n_known", "n_unknown")}
     table = pd.concat([*tables, pd.DataFrame([best])], ignore_index=True)
-    for name, kind, score in (("near", NEAR, "MCM"), ("far", FAR, "MCM"), ("best_near", NEAR, best["score"])):
+    by_mcm = [("near", NEAR, "MCM"), ("far", FAR, "MCM"), ("noise", NOISE, "MCM")]
+    for name, kind, score in (*by_mcm, ("best_near", NEAR, best["score"])):
         row = table[(table["unknown"] == kind) & (table["score"] == score)].iloc[0]
         for metric in ("auroc",) if name == "best_near" else ("auroc", "fpr95"):
             bench.keep(f"ood.{name}_{metric}", row, metric, row["n_known"] + row["n_unknown"])
@@ -231,9 +232,10 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
 
     `shown`: logits of the pictures as drawn, then of each change, as `read_changed` gives them. The table is that of
     `transfer_table`, first the test split and the pictures as drawn; `p_nll_change` is adjusted for the
-    changes. The last row is their largest regret, with bounds that pay for its having been picked.
-    Numbers `transfer.*`: T, scores on the test split, how often T serves under a change, the largest regret, and
-    under the same change accuracy and what T changes.
+    changes. The last row is the largest regret of those that have a temperature of their own, with bounds that pay for
+    its having been picked. Numbers `transfer.*`: T, scores on the test split, how often T serves under a change, the
+    largest regret, and under the same change accuracy and what T changes; under how many changes NLL with T lies above
+    that of guessing (`n_above_guessing`, unadjusted), and where it is highest of these.
     """
     study, subject, stage = bench.study, bench.subject, bench.stage
     (embedded, y_calib, units), (kept, y_test, test_units) = study.of("calib"), study.of("test")
@@ -245,19 +247,29 @@ def calibration(bench: Bench, shown: Mapping[str, np.ndarray]) -> tuple[Temperat
     table, regrets = transfer_table(fitted, conditions, n_bins=stage.params.statistics.ece_bins)
     table.loc[2:, "p_nll_change"] = holm(table["p_nll_change"][2:])
     test, shifted = table.iloc[0], table.iloc[2:]
-    drawn = np.stack([regrets[name] for name in shifted["condition"]], axis=1)
-    worst = largest(shifted["regret"], drawn, level=stage.params.statistics.level)
+    has_own = shifted["oracle"].notna()
+    own = shifted[has_own | ~has_own.any()]
+    drawn = np.stack([regrets[name] for name in own["condition"]], axis=1)
+    worst = largest(own["regret"], drawn, level=stage.params.statistics.level)
     bounds = with_bounds("regret", replace(worst, low=max(worst.low, 0.0)))
-    last = {"condition": f"the largest of {len(shifted)}", **bounds, "n": len(subject)}
+    last = {"condition": f"the largest of {len(own)}", **bounds, "n": len(subject)}
     for name in ("accuracy", "ece_before", "ece", "ece_change", "nll_before", "nll", "nll_change"):
         bench.keep(f"transfer.{name}", test, name, unit="%" if name == "accuracy" else "")
     bench.keep("transfer.worst_regret", pd.Series(last), "regret")
-    dearest = shifted.loc[shifted["regret"].idxmax()]
+    dearest = own.loc[own["regret"].idxmax()]
     stage.numbers["transfer.worst_shift"] = named(dearest["condition"])
     for name, unit in (("accuracy", "%"), ("nll_change", "")):
         bench.keep(f"transfer.worst_{name}", dearest, name, unit=unit)
     stage.number("transfer.n", test["n"], unit="count", split="test")
     is_moved = shifted["p_nll_change"] < 1 - stage.params.statistics.level
     n_better, n_worse = (int((is_moved & (side * shifted["nll_change"] > 0)).sum()) for side in (-1, 1))
-    stage.counts("transfer", {"n_shifts": len(shifted), "n_better_nll": n_better, "n_worse_nll": n_worse})
+    guessing = stage.number("transfer.guessing", np.log(len(bench.classes)), kind=EXACT).value
+    above = shifted[shifted["nll_low"] > guessing]
+    counts = {"n_shifts": len(shifted), "n_own": has_own.sum(), "n_above_guessing": len(above)}
+    stage.counts("transfer", counts | {"n_better_nll": n_better, "n_worse_nll": n_worse})
+    if len(above):
+        highest = above.loc[above["nll"].idxmax()]
+        stage.numbers["transfer.highest_shift"] = named(highest["condition"])
+        for name in ("nll", "nll_before"):
+            bench.keep(f"transfer.highest_{name}", highest, name)
     return fitted, pd.concat([table, pd.DataFrame([last])], ignore_index=True)
