@@ -78,6 +78,36 @@ def test_relatives_that_share_more_and_are_right_less_often_are_counted(tmp_path
     assert found == [1, n_more]
 
 
+def test_methods_that_find_the_object_better_than_the_cut_of_tokens_are_told(tmp_path):
+    """Keys know the object, tokens are noise."""
+    rng = np.random.default_rng(2)
+    is_object = np.zeros((N, 4, 4), dtype=bool)
+    is_object[:, 1:3, 1:3] = True
+    tokens = rng.normal(size=(N, 16, 5))
+    keys = np.where(is_object.reshape(N, 16, 1), [1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]) + 0.01 * tokens
+    stage = Stage("12_clip_concepts", "smoke", None, None, tmp_path, load_params("smoke"))
+    reader = SimpleNamespace(patches=lambda images: tokens, encoder=SimpleNamespace(grid=4))
+    study = SimpleNamespace(encoder=SimpleNamespace(last_keys=lambda images: keys))
+    masks = is_object.repeat(2, axis=1).repeat(2, axis=2)
+    shown = Material(np.empty((N, 8, 8, 3)), np.arange(N) % K, np.arange(N) // 2, masks)
+    concept_study.foreground_table(Setup(stage, study, {WHOLE: reader}, None, [], shown))
+    found = [stage.numbers[f"concepts.n_methods{end}"].value for end in ("", "_better", "_worse")]
+    assert found[:2] == [3, 2] and stage.numbers["concepts.best_method"].words.endswith("keys of the last block")
+    assert stage.numbers["concepts.iou_best"].value > 0.9 > 2 * stage.numbers["concepts.iou"].value
+
+
+def test_encoders_that_share_more_of_what_they_answer_rightly_are_counted(tmp_path):
+    is_right, noise = np.arange(N) % 3 > 0, np.random.default_rng(3).normal(size=N)
+    stage = Stage("12_clip_concepts", "smoke", None, None, tmp_path, load_params("smoke"))
+    setup = Setup(stage, None, {}, None, [], Material(np.empty((N, 1, 1, 3)), np.zeros(N), np.arange(N)))
+    of = {
+        name: pd.DataFrame({"is_right": is_right, "auc_published": noise + sign * 5 * is_right})
+        for name, sign in ((WHOLE, 1), ("a", -1), ("b", -1))
+    }
+    concept_study.right_and_wrong(setup, of)
+    assert [stage.numbers[f"concepts.n_right_{how}"].value for how in ("more", "less")] == [1, 2]
+
+
 def test_each_class_is_described_by_its_own_words_under_every_template():
     """A text's vector says which classes and descriptors are in it."""
     names, words = ["cat", "dog", "owl"], ["fur", "wings", "a tail", "two eyes", "claws"]

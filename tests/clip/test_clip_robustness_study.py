@@ -48,10 +48,10 @@ def test_factors_are_paired_with_the_pictures_as_drawn(bench, answers):
     assert row["change_low"] <= row["change"] <= row["change_high"]
     worst, own = bench.stage.numbers["robustness.worst_change"], table.loc[table["change"].idxmin()]
     assert worst.value == pytest.approx(own["change"]) and worst.low < own["change_low"], "picked from many"
-    lost = ((table["p_holm"] < 0.05) & (table["change"] < 0)).sum()
+    lost, gained = (((table["p_holm"] < 0.05) & (side * table["change"] > 0)).sum() for side in (-1, 1))
     held = bench.right(answers["digit and colour", "held out"][0]).mean()
-    names = ("n_interventions_lost", "held_out", "n_interventions")
-    assert numbers(bench, *(f"robustness.{name}" for name in names)) == [lost, held, len(answers)]
+    names = ("n_interventions_lost", "n_interventions_gained", "held_out", "n_interventions")
+    assert numbers(bench, *(f"robustness.{name}" for name in names)) == [lost, gained, held, len(answers)]
     # The claim's number stands in the table, by value and bounds.
     shown, number = table.iloc[-1], bench.stage.numbers["robustness.accuracy"]
     assert [shown["accuracy"], shown["accuracy_low"], shown["accuracy_high"]] == [number.value, number.low, number.high]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from verdict.base.numbers import EXACT, POINTS, SETTING
+from verdict.base.numbers import EXACT, POINTS, SETTING, named
 from verdict.clip import UNTRAINED, WHOLE
 from verdict.clip.concepts import activations, knowledge, parts
 from verdict.clip.concepts.activations import Seen, by_class, memberships, nearest, share_of
@@ -45,7 +45,9 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     """Agreement of foregrounds with the true masks, by method and features; no rows where masks are unknown.
 
     Columns label, value, low, high: mean intersection over union of pixels. Numbers `concepts.iou`, `.iou_keys`,
-    `.iou_random`, `.iou_limit` (the best choice of whole patches) and `.iou_gain`, the last row.
+    `.iou_random`, `.iou_limit` (the best choice of whole patches) and `.iou_gain`, the last row; of the other methods
+    that look at a picture `.n_methods`, `.n_methods_better` and `_worse` than the cut (paired, each unadjusted), and
+    the best, `.best_method` with `.iou_best`.
     """
     shown = setup.shown
     if shown.masks is None:
@@ -58,7 +60,8 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     for name, values in (("last tokens", tokens), ("keys of the last block", keys)):
         found[f"spectral cut, {name}"] = parts.foreground_spectral(values, grid)
         found[f"first component, {name}"] = by_class(find, shown.y_true, values)
-    cut, of_keys = "spectral cut, last tokens", "spectral cut, keys of the last block"
+    cut, *others = found
+    of_keys = "spectral cut, keys of the last block"
     chance, gain = "as many patches at random", "the cut minus random patches, paired"
     limit = "the best choice of patches"
     found[chance] = parts.shuffled_masks(found[cut], setup.stage.rng("concepts.masks"))
@@ -69,8 +72,14 @@ def foreground_table(setup: Setup) -> pd.DataFrame:
     rows = {name: setup.mean(values, span=(0, 1)) for name, values in overlap.items()}
     rows[gain] = setup.mean(overlap[cut] - overlap[chance], span=(-1, 1))
     names = {"iou": cut, "iou_keys": of_keys, "iou_random": chance, "iou_limit": limit, "iou_gain": gain}
-    for number, name in names.items():
+    best = max(others, key=lambda name: rows[name].value)
+    for number, name in (names | {"iou_best": best}).items():
         setup.keep(number, rows[name])
+    setup.stage.numbers["concepts.best_method"] = named(best)
+    apart = [setup.mean(overlap[name] - overlap[cut], span=(-1, 1)) for name in others]
+    n_better, n_worse = sum(one.low > 0 for one in apart), sum(one.high < 0 for one in apart)
+    counts = {"n_methods": len(others), "n_methods_better": n_better, "n_methods_worse": n_worse}
+    setup.stage.counts("concepts", counts, split="test")
     return pd.DataFrame([{"label": name, **asdict(r)} for name, r in rows.items()])
 
 
@@ -225,7 +234,8 @@ def deletion_curves(setup: Setup, seen: Mapping[str, Seen]) -> dict[str, pd.Data
 def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Knowledge of pictures that are answered rightly and wrongly: model, n_wrong, right, wrong, difference.
 
-    One row an encoder, with intervals; the whole encoder's difference is the number `concepts.right_gain`.
+    One row an encoder, with intervals; the whole encoder's difference is the number `concepts.right_gain`, and
+    `.n_right_more` and `.n_right_less` count the encoders with a difference (each unadjusted).
     """
     rows = []
     for name, scores in by_image.items():
@@ -239,6 +249,8 @@ def right_and_wrong(setup: Setup, by_image: Mapping[str, pd.DataFrame]) -> pd.Da
         rows.append({"model": name, "n_wrong": int((~right).sum()), **bounded(found)})
         if name == WHOLE:
             setup.keep("right_gain", found["difference"])
+    n_more, n_less = sum(row["difference_low"] > 0 for row in rows), sum(row["difference_high"] < 0 for row in rows)
+    setup.stage.counts("concepts", {"n_right_more": n_more, "n_right_less": n_less}, split="test")
     return pd.DataFrame(rows)
 
 

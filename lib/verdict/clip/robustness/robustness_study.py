@@ -147,12 +147,13 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.Data
     """Accuracy, paired change and error ratio of every intervention: `factor_table` with factor and value.
 
     The last row is the pictures as they were drawn. Numbers: accuracy as drawn, the worst value, how many cost
-    accuracy, and the cost of couples that were held out.
+    accuracy or raise it, and the cost of couples that were held out.
     """
     stage, n = bench.stage, len(bench.subject)
     right = {" = ".join(key): bench.right(said.logits) for key, said in answers.items()}
     table = robustness.factor_table(right, bench.is_right, bench.resampler)
-    lost = int(((table["p_holm"] < 1 - stage.params.statistics.level) & (table["change"] < 0)).sum())
+    is_moved = table["p_holm"] < 1 - stage.params.statistics.level
+    lost, gained = ((is_moved & (side * table["change"] > 0)).sum() for side in (-1, 1))
     keys = pd.DataFrame(list(answers), columns=["factor", "value"])
     as_drawn = with_bounds("accuracy", bench.resampler.mean(bench.is_right, span=(0, 1)))
     last = pd.DataFrame([{"factor": AS_DRAWN, **as_drawn, "n": n}])
@@ -163,8 +164,8 @@ def factors(bench: Bench, answers: Mapping[tuple[str, str], Answers]) -> pd.Data
     for name, kind in (("seen", changed.SEEN), ("held_out", changed.HELD_OUT)):
         for _, row in table[table["value"] == kind].iterrows():
             bench.keep(f"robustness.{name}", row, "accuracy", unit="%")
-    counts = {"n_interventions": len(answers), "n_interventions_lost": lost, "n_images": n}
-    stage.counts("robustness", counts, split="test")
+    counts = {"n_interventions": len(answers), "n_interventions_lost": lost, "n_interventions_gained": gained}
+    stage.counts("robustness", counts | {"n_images": n}, split="test")
     stage.counts("robustness", {"n_models": len(bench.names)})
     stage.number("robustness.chance", 1 / len(bench.classes), unit="%", kind=EXACT)
     return table
