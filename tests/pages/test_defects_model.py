@@ -235,7 +235,8 @@ def test_without_a_leak_the_fits_agree_to_the_bit(stage, judged):
     found = defects_network.short_fits(stage, judged, n_images=10, share=0.0)
     assert np.array_equal(found.logits["clean"], found.logits["leaked"])
     assert not np.array_equal(found.logits["clean"], found.logits["zero_to_one"])
-    assert found.logits["clean"].shape == (len(judged),)
+    assert found.logits["clean"].shape == (len(stage.params.training.seeds), len(judged))
+    assert not np.array_equal(*found.logits["clean"])
 
 
 def test_what_was_seen_is_known_by_heart(stage, leaking, table):

@@ -93,8 +93,10 @@ def test_a_copy_is_whole_without_notebooks_and_names_its_commit(project):
 def test_of_the_trials_a_copy_holds_the_kept_one(project):
     notebook("04_choice", *CELLS)
     stage("04_choice", *CELLS, numbers=Numbers({"selection.trial": named("b")}), dirty=False)
-    files = read_published(publish("demo"))["files"]
+    files = read_published(folder := publish("demo"))["files"]
     assert "03_steps-b.html" in files and "03_steps-a.html" not in files
+    index = Reader((folder / "index.html").read_text(encoding="utf-8")).words
+    assert "1 execution, 1 more left out" in index and "2 min 02 s" in index, "a trial before the kept one counts"
 
 
 def test_a_report_and_its_copy_are_two_folders(project):

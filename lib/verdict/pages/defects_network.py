@@ -26,13 +26,16 @@ from verdict.model.network import FreezePlan, Network, apply_plan, build_suffix
 from verdict.model.predict import RAW, logits_of, two_class
 from verdict.model.trials import shuffle_images, warmup_splits
 from verdict.pages import defects_training as leaks
-from verdict.pages.defects import Effect, measure
+from verdict.pages.defects import Effect
 from verdict.pages.defects_training import Fits, Shape
+from verdict.pages.evaluation import SeedAnswers, mean_score
 from verdict.pages.reproducibility import compare_again
-from verdict.stats.metrics import macro_f1_of
 from verdict.stats.uncertainty import NOTHING
 from verdict.workflow.stage import Stage
 from verdict.workflow.stages import WARMUP_STAGE
+
+# Seeds of each short fit: two leave Student's law no say.
+N_FITS = 3
 
 
 def features_of(model: KeptModel, image_ids: np.ndarray, to_pixels: Callable[[np.ndarray], np.ndarray]) -> Features:
@@ -58,9 +61,14 @@ def rows_of(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(stage: Stage, rows: pd.DataFrame, ours: np.ndarray, defect: np.ndarray) -> Effect:
-    """Macro-F1 of two sets of logits of CONTRADICTION, (n,), for the same rows of a prediction table."""
-    y_true = rows["y_true"].to_numpy()
-    return measure(stage, rows, *(macro_f1_of(y_true, RAW.decide(two_class(logit))) for logit in (ours, defect)))
+    """Macro-F1 of two sets of logits of CONTRADICTION for the same rows of a prediction table: (n,), or of several fits
+    (n_fits, n), whose mean is taken, and whose intervals cover training again.
+    """
+    y_true, groups = rows["y_true"].to_numpy(), rows["group_id"].to_numpy()
+    given = [[RAW.decide(two_class(logit)) for logit in np.atleast_2d(logits)] for logits in (ours, defect)]
+    sides = [SeedAnswers(y_true, groups, np.stack(answers), tuple(range(len(answers)))) for answers in given]
+    found = [mean_score(stage, side) for side in sides]
+    return Effect(*found, mean_score(stage, sides[1], sides[0]), len(rows), str(rows["split"].iloc[0]))
 
 
 def zero_to_one(images: np.ndarray) -> np.ndarray:
@@ -169,8 +177,8 @@ def shape_of(network: Network, params: ModelParams) -> Shape:
 
 
 def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: float = leaks.PUBLISHED_SHARE) -> Fits:
-    """Fit the fusion head three times on few images, from the warm-up's weights and by one seed: `clean`, `leaked` on
-    test images as well (D03), and `zero_to_one` on pixels in the study's range (D04).
+    """Fit the fusion head on few images in three ways, each with the same seeds from the warm-up's weights: `clean`,
+    `leaked` on test images as well (D03), and `zero_to_one` on pixels in the study's range (D04).
 
     `judged`: as `draw_judged` gives them; `n_images`: groups of train and of val, at most; `share` of the judged
     pairs leaks into a fit.
@@ -184,45 +192,57 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
     arms = {"clean": (fits.clean, stored), "leaked": (fits.leaked, stored), "zero_to_one": (fits.clean, rescaled)}
     logits = {}
     for name, (train, features) in arms.items():
-        stage.progress(f"short fit, {name}")
-        logits[name] = _fit_and_answer(stage, model, features, (train, val, judged))
+        stage.progress(f"short fits, {name}")
+        asked = (train, val, judged)
+        logits[name] = np.stack([_fit_and_answer(stage, model, features, asked, seed) for seed in fit_seeds(stage)])
     return replace(fits, logits=logits)
 
 
-def _fit_and_answer(stage: Stage, model: KeptModel, features: Features, tables: Sequence[pd.DataFrame]) -> np.ndarray:
+def fit_seeds(stage: Stage) -> tuple[int, ...]:
+    """Seeds of the short fits."""
+    return tuple(stage.params.training.seeds[:N_FITS])
+
+
+def _fit_and_answer(
+    stage: Stage, model: KeptModel, features: Features, tables: Sequence[pd.DataFrame], seed: int
+) -> np.ndarray:
     """Fit the first table from the warm-up's weights, whatever was fitted before, and answer the last."""
     training = stage.params.training
     load_weights(model.network, read_weights(stage.upstream(WARMUP_STAGE, "weights.npz")))
     with tempfile.TemporaryDirectory(prefix="verdict-") as folder:
         shown = Shown(features, *(Rows.of(features, table) for table in tables[:2]))
         state = Path(folder) / "state.npz"
-        fit(model.network, model.plan, shown, training.warmup, training, seed=training.warmup_seed, checkpoint=state)
+        fit(model.network, model.plan, shown, training.warmup, training, seed=seed, checkpoint=state)
     return model.logits(tables[2], features)
 
 
-NUMBERED = {"all": "defect.leak", leaks.PAIR: "defect.leak_pair", leaks.IMAGE: "defect.leak_image"}
+NUMBERED = {
+    "all": "defect.leak",
+    leaks.PAIR: "defect.leak_pair",
+    leaks.IMAGE: "defect.leak_image",
+    leaks.NOT: "defect.leak_not",
+}
 
 
 def leak_effects(stage: Stage, found: Fits, table: pd.DataFrame) -> pd.DataFrame:
-    """D03: macro-F1 of the clean and the leaking fit by what the leaking one has seen of the test pairs: numbers
-    `defect.leak.…` over all pairs, `defect.leak_pair.…` over those that were seen with their label, and
-    `defect.leak_image.…` over those whose image alone was.
+    """D03: macro-F1 of the clean and the leaking fits by what the leaking ones have seen of the test pairs: numbers
+    `defect.leak.…` over all pairs, `defect.leak_pair.…` over those that were seen with their label,
+    `defect.leak_image.…` over those whose image alone was, and `defect.leak_not.…` over the others.
     """
     rows, seen, effects = rows_of(table, found.judged), leaks.exposure(found.leaked, found.judged), []
-    for what in ("all", leaks.PAIR, leaks.IMAGE, leaks.NOT):
+    for what, name in NUMBERED.items():
         chosen = np.ones(len(rows), dtype=bool) if what == "all" else seen == what
         if chosen.any():
-            effect = compared(stage, rows[chosen], found.logits["clean"][chosen], found.logits["leaked"][chosen])
+            effect = compared(stage, rows[chosen], *(found.logits[arm][:, chosen] for arm in ("clean", "leaked")))
             effects.append(effect.row(seen_in_training=what))
-            if what in NUMBERED:
-                effect.store(stage, NUMBERED[what])
-        elif what in NUMBERED:
-            stage.estimates(NUMBERED[what], dict.fromkeys(("ours", "defect", "difference"), NOTHING))
+            effect.store(stage, name, seeds=fit_seeds(stage))
+        else:
+            stage.estimates(name, dict.fromkeys(("ours", "defect", "difference"), NOTHING))
     return pd.DataFrame(effects)
 
 
 def fit_effect(stage: Stage, found: Fits, table: pd.DataFrame, defect: str) -> Effect:
-    """Macro-F1 on all test pairs of the clean fit, and of the one that is `leaked` (D03) or `zero_to_one` (D04)."""
+    """Macro-F1 on all test pairs of the clean fits, and of those that are `leaked` (D03) or `zero_to_one` (D04)."""
     return compared(stage, rows_of(table, found.judged), found.logits["clean"], found.logits[defect])
 
 

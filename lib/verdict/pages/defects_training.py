@@ -40,8 +40,8 @@ def draw_judged(train: pd.DataFrame, test: pd.DataFrame, n: int, rng: np.random.
 @dataclass(frozen=True)
 class Fits:
     """Two training tables that differ in nothing but whose images a share of their pairs shows: the same pairs of
-    train, and some of as many further groups, of train, or of those `judged` (see `draw_judged`). `logits` (n_judged,)
-    by what was fitted, once it is.
+    train, and some of as many further groups, of train, or of those `judged` (see `draw_judged`). `logits` (n_fits,
+    n_judged) by what was fitted, once it is.
     """
 
     clean: pd.DataFrame

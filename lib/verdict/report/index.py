@@ -255,7 +255,8 @@ def page_cards(site: Site, evidence: Known) -> list[dict]:
     """Pages in reading order, the trials of one notebook under one entry; each with a thumbnail of its main drawing."""
     links = {link.name: link for link in site.links}
     groups: dict[str, dict] = {}
-    for execution in site.executions:
+    # What is linked comes first, as the cards that the others are counted on are made of it.
+    for execution in sorted(site.executions, key=lambda one: one.name not in links):
         key, link = execution.notebook if execution.is_trial else execution.name, links.get(execution.name)
         if link is None:
             if group := groups.get(execution.notebook):
