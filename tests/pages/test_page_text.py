@@ -662,8 +662,8 @@ CASES = [
     (BREAKS, ALARMED, {"independent_sentences.is_foreign": 0}, "**not**", "too."),
     (BREAKS, ALARMED, {"independent_images.is_foreign": 0}, "**not** called foreign; new sentences are.", "alarm"),
     *by_interval(
-        *(MASKED, {}, MASKED[1], "The logit, too, moves more than"),
-        *("The logit moves **less** than", "no difference from patches of most contrast is shown"),
+        *(MASKED, {}, MASKED[1], "the logit, too, moves more than"),
+        *("the logit moves **less** than", "no difference from patches of most contrast is shown"),
     ),
     (TOGETHER, {}, {}, "", "people"),
     (TOGETHER, JOINED, {"published.whole": NOTHING}, "by the majority; the model alone is on", "arXiv"),

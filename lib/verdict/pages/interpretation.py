@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from verdict.base.labels import Label, Split
-from verdict.base.numbers import EXACT, POINTS
+from verdict.base.numbers import EXACT, POINTS, named
 from verdict.model.kept import KeptModel
 from verdict.model.network import STATES
 from verdict.model.predict import RAW, right_of, two_class
@@ -176,27 +176,38 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
 
-    Returns minus (the other order), n_masked ("all": mean over numbers of patches), and with intervals fall (of the
-    answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change` and `.flipped` of the
-    means; `.n_less` of `masking.n_counts` numbers of patches at which the fall is shown to be smaller.
+    Returns minus (the other order), n_masked ("all": mean over the share masked, from none on, by trapezoids), and with
+    intervals fall (of the answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change`
+    and `.flipped` of "all"; `.least`, the smallest fall over numbers of patches; `.more_at` and `.less_at`, the numbers
+    of the `masking.n_patches` at which the fall is shown to be larger, or smaller.
     """
-    spans, units = {"fall": GAP, "flipped": GAP, "logit_change": None}, {"fall": POINTS, "flipped": POINTS}
+    spans = {"fall": GAP, "flipped": GAP, "logit_change": None}
+    units = dict.fromkeys(("fall", "flipped", "least"), POINTS)
     attended, resampler, rows = deletion.outcomes(ATTENDED), stage.resampler(deletion.groups), []
     for order in (name for name in deletion.masked if name != ATTENDED):
-        other, key, n_less = deletion.outcomes(order), f"masking.{order.replace(' ', '_')}", 0
+        other, key = deletion.outcomes(order), f"masking.{order.replace(' ', '_')}"
         gaps = {name: attended[name] - other[name] for name in attended}
         gaps = {"fall": -gaps.pop("prob"), **gaps}
-        for place, count in enumerate(["all", *deletion.counts]):
-            parts = {name: gap.mean(axis=0) if count == "all" else gap[place - 1] for name, gap in gaps.items()}
-            found = {name: resampler.mean(part, span=spans[name]) for name, part in parts.items()}
-            rows.append({"minus": order, "n_masked": str(count)} | bounded(found))
-            if count == "all":
-                stage.estimates(key, found, units, n=len(deletion.logit), split="test")
-            else:
-                n_less += int(found["fall"].high < 0)
-        stage.number(f"{key}.n_less", n_less, unit="count")
-    stage.number("masking.n_counts", len(deletion.counts), unit="count")
+        parts = {"all": {name: over_shares(gap, deletion.counts) for name, gap in gaps.items()}}
+        parts |= {str(count): {name: gap[k] for name, gap in gaps.items()} for k, count in enumerate(deletion.counts)}
+        found = {
+            count: {name: resampler.mean(one, span=spans[name]) for name, one in part.items()}
+            for count, part in parts.items()
+        }
+        rows += [{"minus": order, "n_masked": count} | bounded(one) for count, one in found.items()]
+        stored = found.pop("all") | {"least": resampler.smallest_mean(gaps["fall"], span=GAP)}
+        stage.estimates(key, stored, units, n=len(deletion.logit), split="test")
+        falls = {count: one["fall"] for count, one in found.items()}
+        shown = {"more_at": [count for count, fall in falls.items() if fall.low > 0]}
+        shown["less_at"] = [count for count, fall in falls.items() if fall.high < 0]
+        stage.numbers.merge({f"{key}.{name}": named(" and ".join(at)) for name, at in shown.items()})
+    stage.number("masking.n_patches", deletion.n_patches, unit="count")
     return pd.DataFrame(rows)
+
+
+def over_shares(gap: np.ndarray, counts: Sequence[int]) -> np.ndarray:
+    """Mean over the share masked of a difference (n_counts, n_pairs) that is 0 where nothing is: (n_pairs,)."""
+    return np.trapezoid(np.vstack([np.zeros_like(gap[:1]), gap]), [0, *counts], axis=0) / counts[-1]
 
 
 def _answers(logit: np.ndarray) -> np.ndarray:
