@@ -110,6 +110,8 @@ def test_images_tell_which_handwriting_they_hold(dataset, folder):
         assert set(shared["image_id"]) == set(_split(dataset, name)["image_id"])
         assert set(shared["part"]) <= set(pools[name]) and not shared.duplicated().any()
         assert shared.groupby("image_id").size().between(1, 8).all()
+    printed = set(dataset.shared.loc[splits == "independent", "part"])
+    assert printed and printed.isdisjoint(np.concatenate(list(pools.values())).tolist()), "no glyph is a sample"
     numbers = Numbers()
     table = composition(dataset, numbers).set_index("split")
     n_parts = dataset.shared.loc[splits == "test", "part"].nunique()

@@ -115,6 +115,14 @@ def test_shared_groups_are_seen_where_images_differ():
         assert_disjoint(pairs)
 
 
+def test_parts_that_images_share_are_counted_and_not_refused():
+    parts = pd.DataFrame({"image_id": list("aabcd"), "part": [1, 2, 2, 2, 3]})
+    found = assert_disjoint(table(train="ab", val="c", test="d"), parts)
+    of_parts = found[found["unit"] == "part"].iloc[:, 1:].values.tolist()
+    assert of_parts[:2] == [["train", "val", 2, 1, 1], ["train", "test", 2, 1, 0]]
+    assert found.loc[found["unit"] != "part", "n_both"].sum() == 0
+
+
 def test_groups_that_share_a_key_are_one_by_the_smallest_name():
     groups = pd.Series(["d", "b", "c", "a", "e", "e"], index=[9, 3, 5, 7, 1, 0])
     sentences = pd.Series(["x", "x", "y", "z", "w", "v"], index=groups.index)

@@ -64,14 +64,18 @@ def carve_split(split: pd.Series, groups: pd.Series, *, source: str, new: str, f
     return part.reindex(split.index).fillna(split).astype("str").rename("split")
 
 
-def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Compare the images and groups of every two splits that may not share any: unit ("image", "group"), left, right,
-    n_left, n_right, n_both, which is 0; "warm-up" and "evaluation" are unions. ValueError with count and first ids of
-    an intersection that is not empty.
+def assert_disjoint(pairs: pd.DataFrame, shared: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Compare the images and groups of every two splits that may not share any, and the parts in `shared`, as in a
+    `Dataset`: unit ("image", "group", "part"), left, right, n_left, n_right, n_both; "warm-up" and "evaluation" are
+    unions. ValueError with count and first ids of an image or a group on both sides; parts are counted alone.
     """
     rows, faults = [], []
-    for unit in ("image", "group"):
-        members = {str(name): set(rows_[f"{unit}_id"]) for name, rows_ in pairs.groupby("split", sort=False)}
+    held = {unit: pairs[["split", f"{unit}_id"]].set_axis(["split", "id"], axis=1) for unit in ("image", "group")}
+    if shared is not None and len(shared):
+        splits = pairs[["image_id", "split"]].drop_duplicates()
+        held["part"] = shared.merge(splits, on="image_id").rename(columns={"part": "id"})
+    for unit, table in held.items():
+        members = {str(name): set(found["id"]) for name, found in table.groupby("split", sort=False)}
         present = [split for split in map(str, Split) if split in members]
         compared = [(a, b) for a, b in combinations(present, 2) if not may_share_images(a, b)]
         for union, parts in (("warm-up", WARMUP_SPLITS), ("evaluation", EVALUATION_SPLITS)):
@@ -79,7 +83,7 @@ def assert_disjoint(pairs: pd.DataFrame) -> pd.DataFrame:
         for left, right in [*compared, ("warm-up", "evaluation")]:
             both = members[left] & members[right]
             rows.append((unit, left, right, len(members[left]), len(members[right]), len(both)))
-            if both:
+            if both and unit != "part":
                 faults.append(f"{len(both)} {unit}s are in {left} and in {right}, the first: {sorted(both)[:3]}")
     if faults:
         raise ValueError(f"splits are not disjoint: {'; '.join(faults)}")

@@ -18,7 +18,7 @@ from verdict.base.labels import WARMUP_SPLITS, Split
 from verdict.data.digits import grammar, independent
 from verdict.data.digits.couples import coupled_pairs, loose_pairs
 from verdict.data.digits.grammar import TRAINING_WORDS
-from verdict.data.digits.scenes import EMPTY, Scene, draw_scenes, handwriting_pools, render_scenes
+from verdict.data.digits.scenes import EMPTY, Scene, draw_scenes, handwriting_digits, handwriting_pools, render_scenes
 from verdict.data.digits.truths import Grid
 from verdict.data.pairs import Dataset, check_pairs, with_pair_ids
 
@@ -84,7 +84,9 @@ def build(*, n_pairs: Mapping[str, int], pairs_per_scene: int, seed: int, out: P
         arrays[f"digits-{split.value}"] = (list(names.values()), images[used])
         ids = table["scene"].map(names)
         held = [(name, part) for scene, name in names.items() if scenes for part in np.unique(scenes[scene].samples)]
-        shared += [(name, int(part)) for name, part in held if part != EMPTY]
+        # Glyphs of fonts are counted from 0 as samples of handwriting are.
+        first = 0 if split in POOL_OF_SPLIT else len(handwriting_digits())
+        shared += [(name, first + int(part)) for name, part in held if part != EMPTY]
         tables.append(with_pair_ids(table.assign(image_id=ids, group_id=ids, split=split.value)))
         facts |= {f"{split.value}.n_pairs": len(table), f"{split.value}.n_images": len(used)}
     write_array_store(out, arrays)
