@@ -121,6 +121,10 @@ KEEPING, AT_HOME = ("08_policy", "thresholds in the sequence"), ("08_policy", "A
 APART = ("09_independent_set", "called foreign: nothing of it")
 MISSING, ELSEWHERE = ("09_independent_set", "stays open"), ("09_independent_set", "The policy lets")
 ORDER, CHOICE, GUARD = (("13_defects", words) for words in ("closest of", "defect.criterion", "The guard against"))
+LEAK, SUMMED = (("13_defects", words) for words in ("The leaking fits have seen", "Of the study's defects"))
+LEAKED = of("defect", *(f"{name}.difference" for name in ("leak", "leak_pair", "leak_image", "leak_not", "scale")))
+LEAKED |= of("defect.leak", n_images_ours=0, n_images=9, n_pairs=12) | of("defect", "scale_fitted.difference")
+LEAKED |= of("defect", "names.difference", "threshold.difference", "parent.ratio", "attention.logit_change")
 LOGITS = ("01_recorded", "classes were read")
 AHEAD, BOUGHT, BREAKS = (
     ("09_independent_set", words)
@@ -541,6 +545,11 @@ CASES = [
     (CHOICE, EPOCHS, {"defect.criterion.n_other_epoch": 0}, "None of the 4 runs with more than one epoch", "No run"),
     (CHOICE, EPOCHS, {"defect.criterion.n_runs": 0}, "No run of this profile has more than one epoch", "None of"),
     (CHOICE, EPOCHS, {}, "differ in 7 settings, of which oversampling is one. A trial of this profile that overs"),
+    (LEAK, LEAKED, {}, "**Fits differ there without a leak, so that", "no change is shown"),
+    (LEAK, LEAKED, {"defect.leak_not.difference": SPANS}, "of which they had seen nothing.", "**Fits differ"),
+    (LEAK, LEAKED, {"defect.leak_not.difference": NOTHING}, "whose image alone they had seen.", "nothing", "**Fits"),
+    (SUMMED, LEAKED, {}, "by 0.30 [0.20, 0.40] (not put down to the leak: pairs that they never"),
+    (SUMMED, LEAKED, {"defect.leak_not.difference": SPANS}, "by 0.30 [0.20, 0.40], on pairs", "no change"),
     (CHOICE, EPOCHS, {"defect.ablation.n_ours": NOTHING}, "This profile has no trial that oversamples", "its twin"),
     *(
         (GUARD, EXCHANGED, {"defect.guard.ours": guard}, said, *unsaid)
