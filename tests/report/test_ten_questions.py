@@ -26,11 +26,11 @@ SHARE = r"\d+(?:\.\d+)? %"
 # A question, and the sentence that answers it; a test below asks the same of a policy that makes a promise.
 QUESTIONS = {
     "what is decided": r"The model looks at an image and decides whether a sentence is true of it",
-    "how often it decides alone": rf"{SHARE} \[{ANY}\] go out alone",
-    "how often it is wrong then": rf"and {SHARE} \[{ANY}\] of these are wrong",
+    "how often it decides alone": rf"In {SHARE} \[{ANY}\] of test cases, made as those",
+    "how often it is wrong then": rf"; {SHARE} \[{ANY}\] of these answers are wrong",
     "where not to use it": rf"Do not let it decide alone there: the policy lets {SHARE}{ANY} go out, and {SHARE}",
     "who the people are": rf"The people are (?:simulated|those whose answers were recorded), right in {SHARE}",
-    "what an error costs": rf"An error is priced at \d+ min{ANY}; these prices are assumed",
+    "what an error costs": rf"Prices are assumed: \d+ min an error",
     "what the promise is": rf"The promise ?: (?:prediction sets hold the true answer in|at most) {SHARE}",
     "which claims fail": r"1 of 2 claims do not hold",
     "how to repeat it": r"make report repeats everything, \d+(?:\.\d+)? min of computing",
