@@ -68,7 +68,8 @@ def test_the_same_composite_of_one_answer_stands_beside_that_of_several_models(s
     _, _, test, _ = studied(stage)
     own = {name: test.signals[name] for name in (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)}
     assert test.rivals[ONE_MODEL].tolist() == composite(own).tolist()
-    assert ONE_MODEL in set(compared(stage)["policy"]) and "policy.test.gain_over_one_model" in stage.numbers
+    assert {ONE_MODEL, POOLED} < set(compared(stage)["policy"]) and stage.numbers["policy.tuning_gain_over_pooled"].low
+    assert "policy.test.gain_over_one_model" in stage.numbers
     alone = test.__class__(test.table, test.probs, test.sets, own, composite(own), test.forced)
     assert ONE_MODEL not in alone.rivals, "there the composite is that of one answer"
 

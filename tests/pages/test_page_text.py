@@ -64,7 +64,7 @@ DECIDED = PEOPLE | of(
     "policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST
 )
 DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
-DECIDED |= of("policy.test", n_parts=4, n_parts_saving=1) | of("policy", n_models=5)
+DECIDED |= of("policy.test", n_parts=4, n_parts_saving=1) | of("policy", "tuning_gain_over_pooled", n_models=5)
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain", "alarm_cost")
 GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
@@ -430,6 +430,10 @@ CASES = [
     *by_interval(
         *(PAID, DECIDED, "policy.test.gain_over_pooled", "to the answer, the policy saves 0.30 [0.20, 0.40]."),
         *("**is dearer: the simpler score is cheaper** (saved: -0.30", "the policy shows no difference (0.1"),
+    ),
+    *by_interval(
+        *(PAID, DECIDED, "policy.tuning_gain_over_pooled", "would have chosen the policy's own (saved there: 0.30"),
+        *("would have chosen that one (saved there: -0.30", "tell neither from the other (saved there: 0.1"),
     ),
     (PAID, DECIDED, {"policy.n_models": 1}, "Prices and people", "mean probability"),
     (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 0}, "without it every test case is decided alike."),

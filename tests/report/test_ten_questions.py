@@ -30,7 +30,7 @@ QUESTIONS = {
     "how often it is wrong then": rf"; {SHARE} \[{ANY}\] of these answers are wrong",
     "where not to use it": rf"Do not let it decide alone there: the policy lets {SHARE}{ANY} go out, and {SHARE}",
     "who the people are": rf"The people are (?:simulated|those whose answers were recorded), right in {SHARE}",
-    "what an error costs": rf"Prices are assumed: \d+ min an error",
+    "what an error costs": r"Prices are assumed: \d+ min an error",
     "what the promise is": rf"The promise ?: (?:prediction sets hold the true answer in|at most) {SHARE}",
     "which claims fail": r"1 of 2 claims do not hold",
     "how to repeat it": r"make report repeats everything, \d+(?:\.\d+)? min of computing",

@@ -98,6 +98,11 @@ def compare(
             parts = (replace(half, score=own, is_free=half.is_free if is_gated else None) for half, own in known)
             tuned = replace(tuned, allowed=keep_promise(*parts, promise_of(stage)).thresholds)
         rivals[name] = (tuned, judged)
+    if deferral.POOLED in rivals:
+        other, own = rivals[deferral.POOLED][0], study.calib.outcomes
+        saved = realised(own.cost, other.decide(other.tune())) - realised(own.cost, study.calib.decide(study.policy))
+        found = stage.resampler(calib.groups).mean(saved, span=(-own.dearest, own.dearest))
+        stage.numbers["policy.tuning_gain_over_pooled"] = found.number(n=len(calib), split=calib.split, unit="min")
     simplest = tuple(replace(case, allowed=None) for case in rivals[deferral.MAXIMUM])
     among = {"rivals": rivals, "simplest": simplest, "tau_critical": stage.params.policy.critical_floor}
     found = outcomes.compare_policies(study.calib, study.test, **among, draws=study.draws)
