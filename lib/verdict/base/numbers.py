@@ -182,8 +182,7 @@ class Claim:
 
 
 def evaluate_claim(numbers: Numbers, claim: Claim) -> Claim:
-    """The claim with what it comes to: its number (else a KeyError), by its interval where it has one, against its
-    bound.
+    """The claim with what it comes to: its number (else a KeyError), by its interval if it has one, against its bound.
 
     ValueError if the comparison is unknown, a margin is missing, not positive or given to another comparison than
     `within`, or `excludes` is asked of a number that is no estimate.

@@ -206,10 +206,9 @@ class AnswersParams(Model):
     each pair; "" where there is none.
 
     `classes` are named by id, none being entailment and contradiction; `form` is found where it is auto. `columns` maps
-    a name that is known to the table's own. Of several `models` the first is judged. `fractions` divide the groups
-    where there is no column split; rows dated `independent_from` or later are another distribution. `worth_share` of
-    calib's groups tell how often a bare answer of each class is right. Where a `model` is asked, the table says nothing
-    of one.
+    a known name to the table's own. Of several `models` the first is judged. `fractions` divide the groups where there
+    is no column split; rows dated `independent_from` or later are another distribution. `worth_share` of calib's groups
+    tell how often a bare answer of each class is right. Where a `model` is asked, the table says nothing of one.
     """
 
     table: str

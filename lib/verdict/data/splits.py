@@ -29,9 +29,7 @@ def split_sizes(n_groups: int, fractions: Mapping[str, float]) -> dict[str, int]
 
 
 def split_groups(group_ids: Sequence[str] | pd.Series, fractions: Mapping[str, float], seed: int) -> pd.Series:
-    """Assign whole groups to splits at random: the split of each row. The order of rows changes nothing; that of the
-    fractions decides which groups a split gets.
-    """
+    """Splits of the rows, whole groups at random; the order of fractions, not of rows, decides which a split gets."""
     rows = pd.Series(group_ids, dtype="str")
     groups = np.unique(rows.to_numpy(dtype=object))
     sizes = split_sizes(len(groups), fractions)

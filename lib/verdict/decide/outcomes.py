@@ -86,10 +86,9 @@ class Evaluation:
 
     `branches`: one row per branch, and one for those that are not auto: branch, n, n_forced, and with intervals share,
     model_error (error rate of the model there), final_error (of the answers that go out), lift (model_error over that
-    of all pairs: 1 for a random choice of pairs; NaN where the model makes no error), cost (mean); `cost`: mean
-    realised cost; `accuracy_model`, `accuracy`: of the model alone, and of the answers that go out; `is_degenerate`:
-    whether nobody or everybody was intervened on: precision and recall of "not auto" as a detector of errors then say
-    nothing about this policy.
+    of all pairs: 1 for random pairs; NaN if the model makes no error), cost (mean); `cost`: mean realised cost;
+    `accuracy_model`, `accuracy`: of the model alone, and of the answers that go out; `is_degenerate`: whether nobody or
+    everybody was intervened on: precision and recall of "not auto" as a detector of errors then say nothing.
     """
 
     branches: pd.DataFrame
@@ -100,10 +99,7 @@ class Evaluation:
 
 
 def evaluate_policy(case: Case, policy: Policy, draws: Resampler) -> Evaluation:
-    """Evaluate a policy on pairs that it was not tuned on.
-
-    `draws`: over the groups of the case.
-    """
+    """Evaluate a policy on pairs that it was not tuned on; `draws`: over the groups of the case."""
     decision = case.decide(policy)
     model_wrong = case.outcomes.error[:, Decision.AUTO]
     forced = np.zeros(len(decision), bool) if case.forced is None else case.forced != Forced.NONE

@@ -1,7 +1,6 @@
 """Signals of how far an answer can be trusted, and their fusion into one score.
 
-Every signal lies in [0, 1] and grows with trust. `probs` are calibrated probabilities (n, K), `sets` conformal sets as
-booleans (n, K).
+Every signal lies in [0, 1] and grows with trust. `probs` are calibrated (n, K), `sets` conformal, bool (n, K).
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,4 @@
-"""What labels from another distribution buy: how many it takes until a threshold keeps the promise there again, and
-what a case then costs.
-"""
+"""What labels from another distribution buy: how many restore the promise there, and what a case costs then."""
 
 from dataclasses import replace
 

@@ -34,8 +34,7 @@ CURVE_LOG_T = np.linspace(-2.5, 4.0, 131)
 def halve(table: pd.DataFrame, *, share_for_sets: float, rng: np.random.Generator) -> pd.DataFrame:
     """Divide the calibration split in two by group: pair_id, group_id, half ("temperature" or "sets").
 
-    `share_for_sets` in (0, 1) of the groups set conformal thresholds; the others fit the temperature. ValueError for
-    fewer than two groups.
+    `share_for_sets` in (0, 1) of the groups set conformal thresholds; the others fit T. ValueError for fewer than two.
     """
     groups = np.unique(table["group_id"].to_numpy(dtype=object))
     if len(groups) < 2:
@@ -106,8 +105,7 @@ def before_after(stage: Stage, table: pd.DataFrame, fitted: Temperature, *, pref
     """Scores of one split at T = 1 and at the fitted T, and their paired differences: score (the gap is mean confidence
     minus accuracy), before, after, difference.
 
-    Numbers `<prefix>.<score>_before`, `.<score>`, `.<score>_difference`, and `<prefix>.ece_if_calibrated` (see
-    `metrics.ece_if_calibrated`).
+    Numbers `<prefix>.<score>_before`, `.<score>`, `.<score>_difference`, and `.ece_if_calibrated` (see `metrics`).
     """
     logits, y_true = logits_of(table), table["y_true"].to_numpy()
     resampler, n_bins = stage.resampler(table["group_id"]), stage.params.statistics.ece_bins
@@ -140,9 +138,8 @@ def calib_beside_test(stage: Stage, kept: Selection, study: FittedTemperature, t
     """The part of calib that fits T, all of it, and test itself: fitted_on, n, error and nll_at_1 of these rows, their
     best temperature, at_bound, and what it does on test, nll_on_test and ece_on_test.
 
-    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all`, `.test.temperature` (the best of test's rows),
-    `.test.error`, and test minus all of calib (drawn independently): `.test.<name>_minus_calib` of error, nll_at_1 and
-    temperature.
+    Numbers `calibration.temperature_all`, `.n_calib`, `.test.ece_all`, `.test.temperature` (best of its rows),
+    `.test.error`; test minus all of calib (independent): `.test.<name>_minus_calib` of error, nll_at_1 and temperature.
     """
     calib = stage.predictions(Split.CALIB, trial=kept.trial, seed=kept.seed)
     on_test, y_test, judging = logits_of(table), table["y_true"].to_numpy(), stage.resampler(table["group_id"])
@@ -226,9 +223,7 @@ def gaps_by(stage: Stage, table: pd.DataFrame, pairs: pd.DataFrame, fitted: Temp
 
 
 def store_gaps(stage: Stage, gaps: pd.DataFrame) -> None:
-    """Numbers `calibration.test.n_families`, `.n_families_off` (whose gap differs from zero) and `.families_off`: the
-    widest of these gaps, in words.
-    """
+    """Numbers `calibration.test.n_families`, `.n_families_off` (gap not zero), `.families_off` (widest, in words)."""
     off = gaps[gaps["p_holm"] < 1 - stage.params.statistics.level].sort_values("value", key=abs, ascending=False)
     stage.counts("calibration.test", {"n_families": len(gaps), "n_families_off": len(off)}, split=str(Split.TEST))
     told = ", ".join(f"{in_words(one.label)} {100 * one.value:+.1f} points" for one in off.head(3).itertuples())

@@ -58,9 +58,7 @@ def kinds_of(stage: Stage) -> list[str]:
 
 
 def scores_of(stage: Stage, kind: str, probs: np.ndarray, draws: str) -> np.ndarray:
-    """Scores of one kind of sets, (n, n_classes), the same at every level; `draws` names the random numbers that make
-    the promise of adaptive sets sharp.
-    """
+    """Scores of a kind of sets, (n, n_classes), at every level; `draws` names the random numbers of adaptive ones."""
     if kind in KINDS:
         return lac_scores(probs)
     settings = stage.params.calibrate

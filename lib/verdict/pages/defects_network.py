@@ -180,8 +180,7 @@ def short_fits(stage: Stage, judged: pd.DataFrame, *, n_images: int, share: floa
     """Fit the fusion head on few images in three ways, each with the same seeds from the warm-up's weights: `clean`,
     `leaked` on test images as well (D03), and `zero_to_one` on pixels in the study's range (D04).
 
-    `judged`: as `draw_judged` gives them; `n_images`: groups of train and of val, at most; `share` of the judged
-    pairs leaks into a fit.
+    `judged`: by `draw_judged`; `n_images`: groups of train and of val, at most; `share` of the judged pairs leaks.
     """
     rng = stage.rng("defects.fits")
     fits = leaks.make_fits(stage.pairs(Split.TRAIN), judged, n_images, share=share, rng=rng)

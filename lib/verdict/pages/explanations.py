@@ -50,10 +50,8 @@ DOES = {
 def examples(stage: Stage, batch: DecidedBatch) -> dict:
     """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
 
-    Returns images and titles; none where there are no images or no sentences.
-
-    A title has three lines: the sentence; the model's answer with its probability, and whether it is right; and what
-    the policy does.
+    Returns images and titles; none where there are no images or no sentences. The three lines of a title: the sentence;
+    the model's answer with its probability, and whether it is right; what the policy does.
     """
     images = None if batch.hypothesis is None else stage.images()
     if images is None:

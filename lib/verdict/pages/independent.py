@@ -1,8 +1,7 @@
 """What the page on independent sets measures: scores, calibration and decisions on splits of another distribution, what
 accuracy can be told there without a label, and which half of a pair breaks the model.
 
-A source may lack one or both independent splits. Tables then lack their rows, their numbers are not defined, and a
-sentence says what is absent.
+Where a source lacks an independent split, tables lack its rows, numbers are not defined, and a sentence says so.
 """
 
 from collections.abc import Mapping
@@ -109,9 +108,8 @@ def _store_changes(stage: Stage, tables: Tables, pairs: pd.DataFrame, skills: pd
     """Accuracy on the independent set minus that on test by family (of two groups or more in both): family, split,
     change with bounds that hold for all at once.
 
-    Numbers `independent.n_compared`, `.n_fallen` (shown to), and in words with their changes `.fallen`, the largest,
-    and `.not_fallen`, the largest rises; `.worst_family`, its `.worst_change`, which pays for its having been picked,
-    and `.worst_accuracy`.
+    Numbers `independent.n_compared`, `.n_fallen` (shown to), in words with changes `.fallen`, the largest, and
+    `.not_fallen`, the largest rises; `.worst_family`, its `.worst_change` (paying for the pick), and `.worst_accuracy`.
     """
     of_pair, changes, drawn = pairs.set_index("pair_id")["family"], {}, []
     for family in sorted(of_pair.dropna().unique()):
@@ -187,12 +185,11 @@ def gather_splits(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Se
 def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: Costs, policy: Policy) -> pd.DataFrame:
     """What the policy does on each split of `Evidence`.
 
-    Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of all final answers,
-    expected over people), cost, always_auto, always_human (means) and gain (over always_human, paired); of the same
-    policy without the gates for what is foreign unwatched_share (out alone), unwatched_error (of these), unwatched_cost
-    and alarm_cost (paired: what that would save); with intervals. Numbers of independent splits:
-    `<split>.auto_share`, `.policy_cost`, `.policy_gain`, and `.auto_error`, `.unwatched_share`, `.unwatched_error`,
-    `.alarm_cost`.
+    Returns split, n; auto, clarify, human (shares); auto_error (of what went out alone), error (of final answers,
+    expected over people), cost, always_auto, always_human (means), gain (over always_human, paired); of the policy
+    without the gates for what is foreign unwatched_share (out alone), unwatched_error (of these), unwatched_cost and
+    alarm_cost (paired: what that would save); with intervals. Numbers of independent splits: `<split>.auto_share`,
+    `.policy_cost`, `.policy_gain`, and `.auto_error`, `.unwatched_share`, `.unwatched_error`, `.alarm_cost`.
     """
     stored = {"auto_share": ("auto", "%"), "policy_cost": ("cost", "min"), "policy_gain": ("gain", "min")}
     stored |= {"alarm_cost": ("alarm_cost", "min"), "unwatched_share": ("unwatched_share", "%")}

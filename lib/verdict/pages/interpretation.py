@@ -119,9 +119,8 @@ def mask_patches(images: np.ndarray, chosen: np.ndarray, fill: np.ndarray, grid:
 
 
 def mask_orders(weights: np.ndarray, contrast: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """In which order patches are masked, by name: each (n, n_patches), a permutation of the patches in each row. By
-    attention weights (n, n_patches), and by contrast (`patch_contrast`), the control that knows where something is and
-    nothing of the hypothesis.
+    """Orders of masking patches, by name: (n, n_patches), a permutation in each row. By attention weights (n,
+    n_patches), and by contrast (`patch_contrast`), a control that knows where things are, not the hypothesis.
     """
     by_attention, by_contrast = (np.argsort(-values, axis=1, kind="stable") for values in (weights, contrast))
     drawn = rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
@@ -260,9 +259,8 @@ def silhouette(distance: np.ndarray, y: np.ndarray, groups: np.ndarray, weights:
     A row's silhouette is (b - a) / max(a, b) with a its mean distance to rows of its class, and b the least mean
     distance to another class, over rows of other groups only: a resample repeats whole groups, and their own copies
     would look like near neighbours. Where a row finds nobody of its class, it has 0; where it finds nobody of another,
-    the result is NaN. Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n).
-
-    Rousseeuw (1987), Silhouettes, eq. 2 and 3, for groups of one row.
+    the result is NaN. Distances are (n, n), classes and groups (n,), weights (n,) or (n_resamples, n). Rousseeuw
+    (1987), Silhouettes, eq. 2 and 3, for groups of one row.
     """
     weights = row_weights(weights, len(y))
     apart = (np.asarray(groups)[:, None] != np.asarray(groups)).astype(np.float64)
@@ -293,10 +291,9 @@ def layer_scores(
     """What a linear probe reads from each layer, and how far apart its classes lie.
 
     `layers`: states of train, tune and test by name, in the network's order, of the same pairs each; `sample`
-    (n_sample,) int: rows of test whose silhouette is taken, by Euclidean distances. Returns layer, width, and with
-    intervals over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette.
-    Numbers `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer
-    `last`.
+    (n_sample,) int: rows of test for the silhouette, by Euclidean distances. Returns layer, width, and with intervals
+    over groups accuracy (of the probe on test), beyond_first (minus that of the layer `first`), silhouette. Numbers
+    `representation.<layer>.accuracy` and `.silhouette`, and `representation.gain`: beyond_first of the layer `last`.
     """
     from sklearn.metrics import pairwise_distances
 

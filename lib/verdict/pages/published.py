@@ -160,8 +160,7 @@ def raw_temperature_path(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
 
 
 def published_failure(scores: ArrayLike, y_true: ArrayLike) -> pd.DataFrame:
-    """Four temperatures for the same scores (n, n_classes): as released, moved raw, clamped, and fitted by its
-    logarithm.
+    """Four temperatures for the same scores (n, n_classes): as released, moved raw, clamped, and fitted by logarithm.
 
     Returns rule, temperature, nll, accuracy, mean_confidence, ece, share_to_human (largest probability below `GATE`).
     """

@@ -34,10 +34,9 @@ _HINT = "without a network, set VERDICT_DATA to a folder that holds a local copy
 def download(url: str, *, sha256: str, path: Path, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S) -> Path:
     """Download a file (https, http or file) once.
 
-    The content goes to `<path>.part`, which a later call continues; pooch compares its hash and renames it. A file that
-    is already there is compared only. `timeout_s` is that of each wait for the server. ValueError if no hash is given,
-    the content has another one, or it is larger than `max_bytes`; ConnectionError if the server is not there or stops
-    early.
+    The content goes to `<path>.part`, which a later call continues; pooch compares its hash and renames it. A file
+    already there is only compared. `timeout_s` is that of each wait for the server. ValueError if no hash is given, the
+    content has another, or is larger than `max_bytes`; ConnectionError if the server is not there or stops early.
     """
     # Imported here: a report without downloads needs none of it.
     import pooch

@@ -38,9 +38,8 @@ _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3]..(.)", re.DOTALL)
 
 
 def check_image_id(image_id: str) -> str:
-    """Return the id if it is a plain name, or plain names that lead from folder to folder; ValueError if it is too
-    long, absolute, an address, or one of its names is empty, "." or "..", has outer blanks, a backslash or a control
-    character.
+    """Return an id that is a plain name, or plain names from folder to folder; ValueError if it is too long, absolute,
+    an address, or one of its names is empty, "." or "..", has outer blanks, a backslash or a control character.
     """
     if _ADDRESS.match(image_id):
         raise ValueError(

@@ -33,10 +33,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read, its columns by name: text, without blanks around it, or numbers that a Parquet file
-    holds as such, float64 (n,); a column with content and without a name is called `column <n>`. `lines` are those on
-    which rows begin, counted as an editor does; the delimiter is "" for JSON lines; facts say how the file was read,
-    as a report states it.
+    """A table as it was read, its columns by name: text, without outer blanks, or numbers of a Parquet file, float64
+    (n,); a column with content but no name is `column <n>`. `lines` are those on which rows begin, counted as an editor
+    does; the delimiter is "" for JSON lines; facts say how the file was read, as a report states it.
     """
 
     path: Path

@@ -58,10 +58,7 @@ class Seen:
 def find_parts(
     reader: EmbeddingCache, images: np.ndarray, y_true: np.ndarray, settings: ConceptsParams, *, seed: int
 ) -> Regions:
-    """Foregrounds and parts of images; k-means draws by `seed`.
-
-    `y_true` (n,) says which images are looked at together; it plays no other part.
-    """
+    """Foregrounds and parts; `y_true` (n,) only says which images are looked at together, k-means draws by `seed`."""
     patches = reader.patches(images)
     masks = by_class(partial(foreground_spectral, grid=(reader.encoder.grid,) * 2), y_true, patches)
     how = {"n_parts": settings.n_parts, "kind": settings.parts, "seed": seed}
@@ -202,9 +199,8 @@ def permutation_p_value(observed: float, null: np.ndarray, *, level: float) -> I
 
 
 def likeness(is_visual: np.ndarray, y_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean Jaccard index of each image's descriptors (n, D) with those of its class's other images, and of others'.
-
-    Both (n,); NaN for a class of one image.
+    """Mean Jaccard index of each image's descriptors (n, D) with those of its class's other images, and of others',
+    both (n,); NaN for a class of one image.
     """
     has = is_visual.astype(float)
     both, sizes = has @ has.T, has.sum(axis=1)

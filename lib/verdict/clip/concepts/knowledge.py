@@ -63,10 +63,7 @@ def deletion_counts(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
 
 
 def published_curve(visual: ArrayLike, textual: ArrayLike) -> np.ndarray:
-    """The published number under deletion, (N + 1,); N and M stay those of the whole lists.
-
-    Its mean is the study's AUC.
-    """
+    """The published number under deletion, (N + 1,), with N and M of the whole lists; its mean is the study's AUC."""
     return mi_as_published(max(np.size(visual), 1), np.size(textual), deletion_counts(visual, textual))
 
 

@@ -163,8 +163,7 @@ def prompt_images(images: np.ndarray, soft: np.ndarray, masks: np.ndarray, *, ou
 def part_prompts(images: np.ndarray, parts: np.ndarray, *, outline: bool) -> tuple[np.ndarray, np.ndarray]:
     """Prompts of every part of every image, from the part of each patch (n, rows, columns), -1 for none.
 
-    Of each part uint8 (n_found, 3 or 2, height, width, 3), and its image and part (n_found, 2); parts that an image
-    lacks are left out.
+    Of each part that is there uint8 (n_found, 3 or 2, height, width, 3), and its image and part (n_found, 2).
     """
     pixels = to_pixels(parts, *images.shape[1:3])
     soft = ndimage.gaussian_filter(images.astype(np.float32), (0, BLUR_PX, BLUR_PX, 0)).round().astype(np.uint8)

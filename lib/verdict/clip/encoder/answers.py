@@ -83,9 +83,8 @@ def distances(pictures: Pictures, embeddings: np.ndarray) -> pd.DataFrame:
 def tables(study: EmbeddedPictures, settings: ClipPolicyParams) -> dict[str, pd.DataFrame]:
     """Everything that is asked of an encoder about the pictures of calib and test.
 
-    Returns `pairs` (pair_id, image_id, group_id, label, split), `predictions` (a prediction table), `VIEWS` (pair_id,
-    split, view, logits), `QUESTIONS` (pair_id, split, question, logits of yes and no, what each class should answer)
-    and `classes`.
+    `pairs` (pair_id, image_id, group_id, label, split), `predictions` (prediction table), `VIEWS` (pair_id, split,
+    view, logits), `QUESTIONS` (pair_id, split, question, logits of yes and no, each class's answer), `classes`.
     """
     pictures, names, logit_scale = study.pictures, study.pictures.class_names, study.logit_scale
     rows = np.concatenate([pictures.rows(split) for split in ASKED_SPLITS])

@@ -58,8 +58,7 @@ def made_with() -> str:
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """Embeddings of one encoder, computed once: keyed by encoder, input, code and versions, memory-mapped read-only.
-
+    """Embeddings of one encoder, computed once: keyed by encoder, input, code and versions, memory-mapped read-only;
     `progress` is told how far an encoding has come.
     """
 

@@ -240,9 +240,8 @@ def with_layers(encoder: DualEncoder, depth: int) -> DualEncoder:
 
 
 def mixed(encoder: DualEncoder, share: float, *, seed: int) -> DualEncoder:
-    """The encoder with each weight moved towards a fresh one: `share` of its own, the rest from a new network.
-
-    The logit scale stays: it is no weight of either tower.
+    """The encoder with each weight moved towards a fresh one: `share` of its own, the rest from a new network; the
+    logit scale, no weight of either tower, stays.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

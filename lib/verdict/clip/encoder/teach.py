@@ -90,9 +90,8 @@ def contrastive_loss(image: torch.Tensor, text: torch.Tensor, scale: torch.Tenso
     """Symmetric cross-entropy in which every caption that is true of an image is a positive, with equal weight.
 
     `image` and `text` (n, d) of unit length; `scale` () multiplies cosines; `is_true` bool (n, n): whether caption j is
-    true of image i, at least one in every row and column.
-
-    Yang et al. (2022), Unified Contrastive Learning in Image-Text-Label Space, equations 3 to 5.
+    true of image i, at least one in every row and column. Yang et al. (2022), Unified Contrastive Learning in
+    Image-Text-Label Space, equations 3 to 5.
     """
     same = torch.from_numpy(np.asarray(is_true)).float()
     logits = scale * image @ text.T
@@ -120,8 +119,7 @@ def train_clip(
     Each head names one factor of the scenes from the joint space, so that linear probes of it are helped by them. What
     the heads add to contrast alone was not measured.
 
-    Model, processor and tokenizer are as `from_pretrained` would give them; the losses are the contrastive one of every
-    step.
+    Model, processor and tokenizer are as `from_pretrained` gives them; losses are the contrastive one of each step.
     """
     torch.manual_seed(seed)
     tokenizer, px = new_tokenizer(recipe.corpus()), recipe.image_px

@@ -117,8 +117,7 @@ class _Listing(NamedTuple):
 def _listed(source: Path, part: str = "") -> _Listing:
     """Pictures of a tar archive or a folder, of the folder `part` alone where one is named.
 
-    A damaged archive is refused, and one with a link, a path that leads out, or a member twice; links of a folder that
-    lead elsewhere are left out.
+    A damaged archive is refused, or one with a link, a path out or a member twice; links out of a folder are left out.
     """
     if source.is_dir():
         home = source.resolve()

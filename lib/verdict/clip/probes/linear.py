@@ -105,9 +105,8 @@ def directions(
 ) -> np.ndarray:
     """N directions of the joint space that features may be read along: unit rows (n, d).
 
-    Of `kind` "prompts" they are the first n of `words`. The controls are "random" (Gaussian), "words" (random ones of
-    `words`), "PCA" (of the training images), "classes" (repeated class vectors) and "duplicates" (few prompts,
-    repeated).
+    Of `kind` "prompts" they are the first n of `words`. Controls: "random" (Gaussian), "words" (random ones of
+    `words`), "PCA" (of training images), "classes" (repeated class vectors) and "duplicates" (few prompts, repeated).
     """
     shape = (n, train.shape[1])
     made = {
@@ -169,10 +168,8 @@ def cluster_scores(
     """How well clusters agree with classes: every score, `_low`, `_high`, and `_chance`, where clusters are dealt out.
 
     Repeated rows make clusters look purer than they are, so that resampling would put the score outside its own
-    interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay as they are. A score
-    that no block moves has no interval.
-
-    Efron and Tibshirani (1993), An introduction to the bootstrap, sections 11.1 and 11.5.
+    interval: blocks of groups are left out instead, one at a time (jackknife), while clusters stay. A score that no
+    block moves has no interval. Efron and Tibshirani (1993), An introduction to the bootstrap, sections 11.1 and 11.5.
     """
     names, code = np.unique(resampler.groups, return_inverse=True)
     n_blocks = min(len(names), MAX_BLOCKS)

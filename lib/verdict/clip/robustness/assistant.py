@@ -72,11 +72,10 @@ def score(
 ) -> pd.DataFrame:
     """What an assistant's choices are worth beside the dual encoder's, with intervals over images.
 
-    Choices are indices (n,), the assistant's may be `UNREADABLE`; `n_choices` (n,) counts those of each question.
-    Rows: measure, value, value_low, value_high, by_chance (of a choice at random): accuracy (an answer that names no
-    choice is wrong), unreadable, encoder accuracy, difference (the assistant's accuracy minus it, paired), agreement,
-    gain (the assistant's accuracy where the encoder is wrong, by chance among the others), and loss (its error rate
-    elsewhere).
+    Choices are indices (n,), the assistant's may be `UNREADABLE`; `n_choices` (n,) counts those of each question. Rows:
+    measure, value, value_low, value_high, by_chance (of a choice at random): accuracy (wrong where no choice is named),
+    unreadable, encoder accuracy, difference (the assistant's accuracy minus it, paired), agreement, gain (the
+    assistant's accuracy where the encoder is wrong, by chance among the others), and loss (its error rate elsewhere).
     """
     choices, encoder, truth, n_choices = (np.asarray(one) for one in (choices, encoder_choices, truth, n_choices))
     right, encoder_right = choices == truth, encoder == truth

@@ -5,9 +5,8 @@ are shares of the shorter side, so that one setting means the same at 32 and at 
 state the draws of two severities are the same, only their strength differs. Depths are (n, height, width), above zero,
 in units of the distance to the nearest thing.
 
-The families follow Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions, and
-Kar et al. (2022), 3D common corruptions and data augmentation, section 3; the code and the strengths, chosen for small
-images, are ours.
+Families follow Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions, and Kar
+et al. (2022), 3D common corruptions and data augmentation, section 3; code and strengths, for small images, are ours.
 """
 
 import io

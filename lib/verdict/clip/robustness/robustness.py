@@ -71,10 +71,9 @@ def corruption_errors(
 ) -> dict[str, np.ndarray]:
     """Errors over all severities against those of a reference model, and the same for the errors that were added.
 
-    Right answers on corrupted images are (n_severities, n), those on clean ones (n,). The second ratio is NaN where
-    the corruption costs the reference nothing.
-
-    Hendrycks and Dietterich (2019), Benchmarking neural network robustness to common corruptions, section 4.3.
+    Right answers on corrupted images are (n_severities, n), those on clean ones (n,). The second ratio is NaN where the
+    corruption costs the reference nothing. Hendrycks and Dietterich (2019), Benchmarking neural network robustness to
+    common corruptions, section 4.3.
     """
     wrong, wrong_reference = 1 - shares(right, weights), 1 - shares(right_reference, weights)
     added, added_reference = (
@@ -91,9 +90,8 @@ def cue_conflict(
 ) -> dict[str, Interval]:
     """Which of two contradicting cues decides, from answered class, class of the shape, another of the texture, (n,).
 
-    shape_bias: answers that name the shape's class, among those that name either; not defined where none does.
-    hit_rate: answers that name either, among all. Geirhos et al. (2019), ImageNet-trained CNNs are biased towards
-    texture, section 2.
+    shape_bias: the shape's class among answers that name either; not defined where none does. hit_rate: answers that
+    name either, among all. Geirhos et al. (2019), ImageNet-trained CNNs are biased towards texture, section 2.
     """
     shape = answers == shapes
     either = shape | (answers == textures)
@@ -107,10 +105,9 @@ def cue_conflict(
 class Effective:
     """One model's place beside the line of a population under one shift.
 
-    `found`: before, after (its accuracies), expected (what the line expects after), rho (after minus that, in [-1,
-    1]); slope and intercept of the line on logit axes, and scale, the median absolute residual of the population there
-    over that of a standard normal. `p_rho` is of "rho is zero"; `population` (n_models, 2) its accuracies before and
-    after.
+    `found`: before, after (its accuracies), expected (by the line, after), rho (after minus that, in [-1, 1]); slope
+    and intercept of the line on logit axes, and scale, the median absolute residual of the population there over that
+    of a standard normal. `p_rho` is of "rho is zero"; `population` (n_models, 2) its accuracies before and after.
     """
 
     found: dict[str, Interval]
@@ -134,9 +131,7 @@ def huber_line(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.n
     """Straight lines (intercept, slope, scale) by Huber's M-estimator, one for each leading index of x, y (..., n).
 
     Iterated weighted least squares from the least-squares line; residuals beyond 1.345 scales count less, and the scale
-    is estimated anew in each step. NaN where all x are equal.
-
-    Huber (1981), Robust statistics, sections 7.7-7.8.
+    is estimated anew in each step. NaN where all x are equal. Huber (1981), Robust statistics, sections 7.7-7.8.
     """
     x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
     weight = np.ones(x.shape)
@@ -161,11 +156,10 @@ def huber_line(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.n
 def effective_robustness(before: np.ndarray, after: np.ndarray, resampler: Resampler) -> Effective:
     """How far one model stands above the line of a population, with intervals over its models and over images.
 
-    Right answers before and under the shift are (1 + n_models, n): of the model, then of the population.
-    Each resample draws groups of images, and models of the population, with replacement.
-
-    Taori et al. (2020), Measuring robustness to natural distribution shifts, section 2; Tu et al. (2024), Toward a
-    holistic evaluation of robustness in CLIP models, for Huber's line.
+    Right answers before and under the shift are (1 + n_models, n): of the model, then of the population. Each resample
+    draws groups of images, and models of the population, with replacement. Taori et al. (2020), Measuring robustness to
+    natural distribution shifts, section 2; Tu et al. (2024), Toward a holistic evaluation of robustness in CLIP models,
+    for Huber's line.
     """
     n_models, n = len(before) - 1, before.shape[1]
     drawn_models = resampler.rng("models").integers(1, n_models + 1, size=(resampler.n_resamples, n_models))

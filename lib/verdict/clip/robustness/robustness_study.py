@@ -121,10 +121,7 @@ class Bench:
 
 
 def open_bench(study: EmbeddedPictures) -> Bench:
-    """Draw the pictures, the same on every page.
-
-    Scenes are drawn anew from the handwriting of the test split; other sources give pictures of their test split.
-    """
+    """Draw the pictures, the same on every page: scenes anew from test's handwriting, else the source's own of test."""
     stage, params = study.stage, study.stage.params.clip_robustness
     if stage.params.clip.source == "digits":
         rng, px = stage.rng("robustness.scenes"), study.pictures.images.shape[1]

@@ -185,8 +185,7 @@ def unknowns(bench: Bench) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]
 def detection(bench: Bench, cosines: Mapping[str, np.ndarray], groups: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Every score against every kind of unknown pictures: `detection_table` with a column unknown.
 
-    The last row is the largest AUROC on the classes left out, with bounds that pay for its having been picked. Numbers:
-    that one, and MCM on every kind.
+    Last row: the largest AUROC on classes left out, with bounds that pay for the pick. Numbers: it, MCM on each kind.
     """
     stage, tables = bench.stage, []
     found = {name: scores(cosines[name], bench.study.logit_scale) for name in cosines}

@@ -91,8 +91,7 @@ def loose_pairs(
     tilt: float,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Choose pairs without coupling, as `coupled_pairs`, so that words tell a little about labels, as where people
-    write.
+    """Choose pairs uncoupled, else as `coupled_pairs`, so that words tell a little about labels, as where people write.
 
     Only sentences of the forms of `entailed_share` are used. A sentence's chance to be drawn for a label grows with the
     power `tilt` of the number of scenes that give it the label.

@@ -38,9 +38,8 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """How scenes turn into pixels: ink of every sample (n_samples, 14, 14) in 0..1, RGB of each of `COLOURS` (5, 3),
-    ranges of the background's brightness (0..255) and of each digit's opacity (0..1), standard deviation of the
-    noise in grey levels.
+    """How scenes turn into pixels: ink of every sample (n_samples, 14, 14) in 0..1, RGB of `COLOURS` (5, 3), ranges of
+    background brightness (0..255) and each digit's opacity (0..1), standard deviation of the noise in grey levels.
     """
 
     sprites: np.ndarray
@@ -109,9 +108,8 @@ def draw_scenes(
 ) -> list[Scene]:
     """Draw random scenes whose sprites come from one pool.
 
-    Each scene draws how many digits it holds, and small palettes of digit values and of colours, which make
-    repetitions. `sample_digits` are the digits shown by the samples, by default of handwriting; ranges include both
-    ends.
+    Each scene draws how many digits it holds, and small palettes of digits and colours, which make repetitions.
+    `sample_digits` are the digits shown by the samples, by default of handwriting; ranges include both ends.
     """
     occupied = _ranks(rng, n, N_CELLS) < rng.integers(n_digits[0], n_digits[1] + 1, size=n)[:, None]
     digits = _draw_values(rng, n, 10, n_distinct_digits)

@@ -131,8 +131,7 @@ def _window(start: int, length: int, scale: float, limit: int) -> tuple[slice, s
 
 
 def patch_targets(scenes: Sequence[Scene], *, size: tuple[int, int], patch_px: int) -> dict[str, np.ndarray]:
-    """What each patch, in rows from the upper left, holds, and what the box around it holds: int64 (n, n_patches,
-    n_values).
+    """What each patch, in rows from the upper left, and the box around it hold: int64 (n, n_patches, n_values).
 
     `items` (9 values, 0 to 2): centres of items by colour and shape, two or more as one level. `sizes` (3, 0 to 2): the
     same by size. `walls` (4, 0 or 1): whether one of them touches the left, right, upper, lower wall. `box` (see

@@ -39,9 +39,8 @@ def family_of(sentence: str) -> str:
 def read_examples(path: Path, file: str) -> pd.DataFrame:
     """Read one JSON lines file of the corpus; ValueError names file and line that is no example.
 
-    Columns file, name (what the names of its six images begin with), raw_group (the presentation that the sentence was
-    written for), directory, hypothesis, label, scene, votes of each answer, and n_votes and is_unanimous, which count
-    nonsense too.
+    Columns file, name (what the names of its six images begin with), raw_group (the presentation it was written for),
+    directory, hypothesis, label, scene, votes of each answer, and n_votes and is_unanimous, which count nonsense too.
     """
     examples: list[dict[str, Any]] = []
     seen: dict[str, int] = {}

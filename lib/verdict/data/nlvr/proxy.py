@@ -1,7 +1,6 @@
 """Statements generated about NLVR scenes, true or false by the scene's structure: the warm-up's sentences.
 
-Every statement is coupled: it is used equally often where it is true and where it is false, so that the sentence alone
-says nothing about its label.
+Statements are coupled: each is as often true as false where it is used, so that alone it says nothing of its label.
 """
 
 import re
@@ -65,8 +64,7 @@ def draw_coupled(statements: Sequence[Statement], *, n_rows: int, rng: np.random
     """Choose scenes for statements, as many where one is true as where it is false: family, form, hypothesis, label,
     scene (row of the scene table).
 
-    Families take turns, and so do the statements of a family. Odd numbers of rows are rounded down; ValueError if the
-    scenes do not offer so many.
+    Families take turns, as do their statements. Odd numbers of rows are rounded down; ValueError for too few scenes.
     """
     queues: dict[str, list[tuple[Statement, list[tuple[int, int]]]]] = {}
     for k in rng.permutation(len(statements)):

@@ -43,8 +43,7 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
     the model that the parameters name about the pairs that pages read; without it, what can be refused is, and all
     logits of that model are 0.
 
-    FileNotFoundError, ValueError for what cannot be used: file, row, column and cause. Rows that no page reads are
-    counted.
+    FileNotFoundError, ValueError for the unusable: file, row, column and cause. Rows that no page reads are counted.
     """
     path = paths.needed(params.table, "data.answers.table", hint=HOW)
     table = _renamed(read_table(path, max_bytes=MAX_BYTES, may_nest=True), params.columns)

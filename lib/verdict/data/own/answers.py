@@ -103,8 +103,7 @@ def token_class(token: str, ids: Mapping[str, int]) -> int | None:
 def class_columns(names: Sequence[str], prefixes: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
     """Columns called `<prefix>_<class>` in the order of the classes, () where there is none.
 
-    Of two classes one column suffices; the other's name is then "". ValueError where some of the columns lack or two
-    are about one class.
+    Of two classes one column suffices, the other's name being "". ValueError if some lack or two are about one class.
     """
     for prefix in prefixes:
         rests = {name: name.strip()[len(prefix) + 1 :] for name in names if column_key(name).startswith(f"{prefix}_")}
@@ -294,8 +293,7 @@ def _read_answers(form: Form, cells: list[Any], place: Place) -> np.ndarray:
 def worth_of(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:
     """Logit of a bare answer by its class, (K,), others having 0: how often it was right, Jeffreys' estimate.
 
-    `logits` (n, K): of bare answers whose truth `y_true` (n,) is known. At least `LEAST_WORTH`, so that no answer
-    becomes another one.
+    `logits` (n, K): bare answers of known truth `y_true` (n,). At least `LEAST_WORTH`: no answer becomes another.
     """
     n_classes, answer = logits.shape[1], logits.argmax(axis=1)
     n_right, n = (np.bincount(answer[rows], minlength=n_classes) for rows in (answer == y_true, slice(None)))

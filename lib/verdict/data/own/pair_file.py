@@ -48,8 +48,7 @@ def read_pair_file(
     labels: Mapping[str, str] | None = None,
     dated: bool = False,
 ) -> PairFile:
-    """Read a table of pairs; see `read_table` for what is accepted and refused. Columns are found by `ALIASES`, in any
-    case.
+    """Read a table of pairs; see `read_table` for what is refused. Columns are found by `ALIASES`, in any case.
 
     Labels are needed where `labelled`; labels and splits are parsed where present. `by_part`: a needed column that no
     accepted name fits may be found by a part of its name (image, hyp, label). `labels` says what the file calls them;

@@ -71,8 +71,7 @@ def build(
 
 def locate(table: str, images: str, independent: str | None) -> tuple[Path, Path, Path | None]:
     """The table, the folder of its images, and that of the independent set where one is named: names inside
-    `$VERDICT_DATA/a2`, or paths by the rule of `paths.data_file`. FileNotFoundError names the parameter and the
-    places that were looked at.
+    `$VERDICT_DATA/a2`, or paths by `paths.data_file`. FileNotFoundError names the parameter and places looked at.
     """
     rule = {"within": FOLDER}
     rule["hint"] = f"; set VERDICT_DATA to a folder that holds the set as {FOLDER}/, or write whole paths"
