@@ -26,7 +26,7 @@ SHARE = r"\d+(?:\.\d+)? %"
 # A question, and the sentence that answers it; a test below asks the same of a policy that makes a promise.
 QUESTIONS = {
     "what is decided": r"The model looks at an image and decides whether a sentence is true of it",
-    "how often it decides alone": rf"In {SHARE} \[{ANY}\] of test cases, made as those",
+    "how often it decides alone": rf"In {SHARE} \[{ANY}\] of test cases, made like those",
     "how often it is wrong then": rf"; {SHARE} \[{ANY}\] of these answers are wrong",
     "where not to use it": rf"Do not let it decide alone there: the policy lets {SHARE}{ANY} go out, and {SHARE}",
     "who the people are": rf"The people are (?:simulated|those whose answers were recorded), right in {SHARE}",
