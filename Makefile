@@ -2,7 +2,7 @@
 PROFILE ?= digits
 # The first Python at hand that every pin has a wheel for; `make PYTHON=/path/to/python` names another.
 FITS = -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
-PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do if $$one $(FITS); then echo $$one; break; fi; done)
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do if PYTHONHOME= $$one $(FITS); then echo $$one; break; fi; done)
 WHERE ?= local
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -23,7 +23,7 @@ given = $(if $(value $(2)),--$(1)=$(call quoted,$(2)))
 # A command has the same variables on every machine (lib/verdict/workflow/start.py), and ends when make does.
 RUN := exec $(PY) -m verdict.workflow.start
 # As many jobs at a time as there are processors, or as a container may use.
-COUNT = PYTHONPATH=lib $(PY) -c 'from verdict.workflow.place import n_processors; print(n_processors())'
+COUNT = PYTHONHOME= PYTHONPATH=lib $(PY) -c 'from verdict.workflow.place import n_processors; print(n_processors())'
 JOBS = $(or $(CORES),$(shell $(COUNT)))
 unexport $(filter PYTHON%,$(.VARIABLES))
 export PYTHONPATH := $(CURDIR)/lib

@@ -344,8 +344,8 @@ def test_links_between_notebooks_lead_to_pages():
 
 def test_pictures_in_prose_are_embedded_and_one_without_alt_text_has_a_warning(tmp_path):
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    cell = markdown("![what](a.png) ![](a.png) <img src='//e.org/b.png'> text ![pasted](attachment:b.png)")
-    page = Reader(page_of(tmp_path, [{**cell, "attachments": {"b.png": {"image/png": "iVBORw0KGgo="}}}]))
+    cell = markdown("![what](a.png) ![](a.png) <img src='//e.org/b.png'> text ![pasted](attachment:a%20b.png)")
+    page = Reader(page_of(tmp_path, [{**cell, "attachments": {"a b.png": {"image/png": "iVBORw0KGgo="}}}]))
     first = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
     assert [picture["src"] for picture in page.all("img")] == [first, first, "data:image/png;base64,iVBORw0KGgo="]
     assert "wants mending. the image 'a.png' has no alt text" in page.words and "the picture <img" in page.words

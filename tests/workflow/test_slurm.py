@@ -116,3 +116,11 @@ def test_accounting_names_states_without_who_caused_them(tmp_path, monkeypatch):
     assert subprocess.run(["sacct", "bad"], env=environment, check=False).returncode == 3
     monkeypatch.setenv("PATH", str(tmp_path))
     assert slurm.plain_states(tmp_path / "own") == {}
+
+
+def test_a_system_without_which_is_given_one(tmp_path, monkeypatch):
+    assert slurm.found_commands(tmp_path) == {}
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    environment = {**os.environ, **slurm.found_commands(tmp_path)}
+    asked = ["/bin/sh", "-c", "which which && ! which sacct"]
+    assert subprocess.run(asked, env=environment, check=False).returncode == 0

@@ -311,6 +311,6 @@ def verify_outputs(folder: Path, file: str = RECORD) -> dict[str, Any]:
         if (actual := recorded_hash(name, record)) != expected:
             raise StaleResultError(
                 f"{name} does not match {relative(folder / file)} (expected {expected[:12]}, got {actual[:12]}): it "
-                "was changed or damaged after it was written; delete the folder and run again"
+                "was changed or damaged after it was written"
             )
     return record

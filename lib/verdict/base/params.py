@@ -433,7 +433,7 @@ class TrainingParams(Model):
 class StatisticsParams(Model):
     """Resampling behind every interval, and the bins of every expected calibration error."""
 
-    n_resamples: Annotated[int, Field(ge=100)]
+    n_resamples: Annotated[int, Field(ge=100, le=100_000)]
     level: Fraction
     seed: Seed
     ece_bins: Annotated[int, Field(ge=2, le=100)]
@@ -757,7 +757,8 @@ def validate(content: dict[str, Any], *, source: str) -> Params:
         text = json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ParamsError(
-            f"{source}: only plain numbers, text, lists and mappings are accepted: {error}; write a date in quotes"
+            f"{source}: only plain numbers, text, lists and mappings are accepted: {error}; a date stands in quotes, "
+            "and .inf and .nan are no numbers here"
         ) from None
     if fault := next(unreadable(content), ""):
         raise ParamsError(f"{source}: {fault}")

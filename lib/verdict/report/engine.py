@@ -6,6 +6,7 @@ Imported when something is rendered, since nbconvert takes a second.
 import html
 import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import mistune
 import nh3
@@ -108,7 +109,7 @@ class _Renderer(IPythonRenderer):
         alt = plain_text(self._page.filled(text))
         if not alt:
             self._page.complain(f"the image {url!r} has no alt text: write ![what it shows]({url})", is_fatal=False)
-        pasted = next(iter(self.attachments.get(url.removeprefix("attachment:"), {}).items()), None)
+        pasted = next(iter(self.attachments.get(unquote(url.removeprefix("attachment:")), {}).items()), None)
         try:
             source = f"data:{pasted[0]};base64,{pasted[1]}" if pasted else embed_image(url, self._page.folder)
         except MarkdownError as error:

@@ -118,7 +118,7 @@ def report(profile: str, cores: int, where: str = "local", targets: Sequence[str
     started = time.monotonic()
     params, log = load_params(profile), paths.work_dir(profile) / "snakemake.log"
     own = {"OMP_NUM_THREADS": str(params.execution.threads), "KERAS_BACKEND": params.model.backend}
-    environment = start.environment() | own
+    environment = start.environment() | own | slurm.found_commands(paths.work_dir(profile) / "slurm")
     if where == "slurm":
         environment |= slurm.plain_states(paths.work_dir(profile) / "slurm")
     with contextlib.ExitStack() as stack:

@@ -79,6 +79,21 @@ def plain_states(folder: Path) -> dict[str, str]:
         text = f'#!/bin/sh\nfound=$({shlex.quote(real)} "$@") || exit $?\nprintf \'%s\\n\' "$found" | {cut}\n'
         write_text(script, text)
         script.chmod(0o755)
+    return _first_in_path(script)
+
+
+def found_commands(folder: Path) -> dict[str, str]:
+    """Variables that put a `which` into the path where the system has none: Snakemake's executors ask it as they are
+    imported, on any machine.
+    """
+    if shutil.which("which"):
+        return {}
+    write_text(script := folder / "bin" / "which", '#!/bin/sh\ncommand -v "$1"\n')
+    script.chmod(0o755)
+    return _first_in_path(script)
+
+
+def _first_in_path(script: Path) -> dict[str, str]:
     return {"PATH": os.pathsep.join([str(script.parent.resolve()), os.environ.get("PATH", os.defpath)])}
 
 
