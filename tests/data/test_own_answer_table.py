@@ -68,6 +68,11 @@ def by_class(prefix, values, dtype=np.float64):
 
 
 LISTS = [[{"token": " Yes", "logprob": a}, {"token": "no", "logprob": b}] for a, b in log_softmax(LOGITS).tolist()]
+# Rows name the tokens each in its own way: Parquet makes one mapping of all these names.
+MAPPINGS = [
+    dict(zip(("Yes", "no") if k % 2 else (" yes", "No."), row, strict=True))
+    for k, row in enumerate(log_softmax(LOGITS).tolist())
+]
 SAME = {
     "logits": (by_class("logit", LOGITS), "a.csv"),
     "float16": (by_class("logit", LOGITS, np.float16), "a.parquet"),
@@ -77,6 +82,7 @@ SAME = {
     "one-probability": (without_log_probs(p_no=softmax(LOGITS)[:, 1]), "a.parquet"),
     "lists": (without_log_probs(top_logprobs=LISTS), "a.jsonl"),
     "lists-in-parquet": (without_log_probs(top_logprobs=LISTS), "a.parquet"),
+    "mappings-in-parquet": (without_log_probs(top_logprobs=MAPPINGS), "a.parquet"),
     "lists-as-text": (without_log_probs(top_logprobs=[json.dumps(one) for one in LISTS]), "a.csv"),
 }
 

@@ -334,7 +334,8 @@ def _read_top(form: Form, cells: list[Any], place: Place) -> tuple[np.ndarray, n
 
 def _tokens(parsed: Any) -> list[tuple[str, float]]:
     if isinstance(parsed, Mapping):
-        return list(parsed.items())
+        # Parquet gives every row the keys of all rows, with nothing for those that it lacks.
+        return [(token, logprob) for token, logprob in parsed.items() if logprob is not None]
     if isinstance(parsed, Sequence):
         return [(one.get("token"), one.get("logprob")) if isinstance(one, Mapping) else tuple(one) for one in parsed]
     raise TypeError(type(parsed))
