@@ -193,6 +193,28 @@ def test_several_models_answer_the_same_pairs(read):
         read(table[:-1], models=("b", "a"))
 
 
+def test_what_any_models_rows_say_of_a_pair_is_known_and_two_may_not_differ(read):
+    votes = {"votes_yes": np.where(Y_TRUE == 0, 3.0, 1.0), "votes_no": 1.0}
+    split, date = np.where(np.arange(N) % N_IMAGES < 15, "calib", "test"), np.where(np.arange(N) < 60, "2026", "2025")
+    told = rows(**votes, split=split, family="f", model="b", date=date)
+    silent = rows(model="a", votes_yes="", votes_no="", split="", family="", date="2020")
+    found = read(pd.concat([silent, told[::-1]], ignore_index=True), models=("a", "b"))
+    alone = read(told)
+    pd.testing.assert_frame_equal(found.pairs.drop(columns="date"), alone.pairs.drop(columns="date"))
+    assert found.pairs[vote_columns(SENTENCE)].notna().all(axis=None)
+    for name, value in {"split": "test", "family": "g", "votes_yes": 4, "label": "no", "group": "h"}.items():
+        own = told.assign(group=told["image"])
+        other = own.assign(model="a", **{name: np.where(np.arange(N) == 7, value, own[name])})
+        own = own.iloc[[7, *range(7), *range(8, N)]]
+        wanted = rf"a\.csv, line 122, column '{name.replace('yes', 'entailment')}'.* in another .* line 9$"
+        with pytest.raises(ValueError, match=wanted):
+            read(pd.concat([other, own], ignore_index=True), models=("a", "b"))
+    with pytest.raises(ValueError, match=r"column 'date': '2020-01-01', and '2026-01-01' in"):
+        dated = rows(group=[f"g{k % N_IMAGES}" for k in range(N)])
+        pair = [dated.assign(model="a", date="2026-01-01"), dated.assign(model="b", date="2020-01-01")]
+        read(pd.concat(pair, ignore_index=True), models=("a", "b"), independent_from="2026-01-01")
+
+
 def test_bare_answers_are_worth_what_rows_of_their_own_say(read):
     """A part of calib's images says how often each class's answer is right, and does nothing else."""
     word = np.where(LOGITS.argmax(axis=1) == 0, "Yes.", "no")
@@ -250,7 +272,9 @@ def test_images_are_found_and_named(read, tmp_path):
     both = found.pairs[found.pairs["image_id"].isin(["i4", "i5"])]
     assert both["group_id"].nunique() == 1 == both["split"].nunique(), "copies stay together"
     (tmp_path / "img" / "i7.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"a\.csv, line 9: 1 images .*; set data\.answers\.allow_m"):
+    with pytest.raises(
+        FileNotFoundError, match=r"a\.csv, line 9: 1 images .*; set data\.answers\.allow_missing_images to keep"
+    ):
         read(rows(), images="img")
     assert read(rows(), images="img", allow_missing_images=True).files["rows_without_image"].item() == N // N_IMAGES
 
@@ -398,3 +422,5 @@ def test_mass_elsewhere_is_counted_and_a_table_without_sentences_is_refused(aski
     assert found.files.loc[0, "n_elsewhere"] == N
     with pytest.raises(ValueError, match=r"a\.csv: no column hypothesis or question to ask about"):
         asking(hypothesis=None)
+    with pytest.raises(FileNotFoundError, match=r"1 images are not in .*\['gone'\]$"):
+        asking(image=["gone", *rows()["image"][1:]])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from verdict.base import paths
 from verdict.base.artifacts import sha256_file
-from verdict.base.files.picture_files import LEAVE_OUT, found_images
+from verdict.base.files.picture_files import found_images
 from verdict.base.files.tables import Table, find_columns, read_table
 from verdict.base.labels import Split, class_names, vote_columns
 from verdict.base.parameter_files import nearest
@@ -25,12 +25,15 @@ from verdict.data.pairs import make_pair_id, refuse_shared, text_problems
 from verdict.data.splits import carve_split, merge_groups, split_groups
 
 HOW = "; give a CSV, JSON lines or Parquet with image, hypothesis, label and what a model said: logprob_yes, prob_yes …"
+WITHOUT = "; set data.answers.allow_missing_images to keep their rows, which are then judged without a picture"
 COLUMNS = {name: ALIASES[name] for name in ("image_id", "hypothesis", "split", "group_id")} | {
     **{"question": ("question",), "answer": ("answer",), **DATE},
     **{"pair_id": ("pair_id", "id"), "human": ("human", "human_label", "human_answer")},
     **{"family": (*ALIASES["family"], "source", "category", "type"), "model": ("model", "model_name")},
 }
 KEPT = ("pair_id", "image_id", "group_id", "hypothesis", "family", "date", "label", "split", "is_tuning")
+# What is said of a pair and not of an answer; so is the date, where it decides something.
+ABOUT = ("label", "split", "group_id", "image_id", "family")
 USED = (Split.CALIB, Split.TEST, Split.INDEPENDENT)
 # Log-probabilities of yes and no, (n, 2), of pairs with image_id, hypothesis and place, and the images' files.
 Ask = Callable[[pd.DataFrame, Mapping[str, tuple[Path, str]]], np.ndarray]
@@ -66,6 +69,8 @@ def build(params: AnswersParams, classes: Sequence[str], *, seed: int, ask: Ask 
         raise ValueError(f"{path}: no column hypothesis or question to ask about; found {listed(table.names)}")
     images = _images(rows, path, params)
     parts = _by_model(rows, path, params.models)
+    about = (*ABOUT, *vote_columns(classes), *(["date"] if params.independent_from else []))
+    parts[0] = _described(parts, [name for name in about if name in rows], path, called)
     pairs, left_out = _split(_grouped(parts[0], images), params, path, seed, is_bare=is_bare)
     for split in map(str, USED[:2]):
         own = pairs[pairs["split"] == split]
@@ -180,13 +185,14 @@ def _images(rows: pd.DataFrame, path: Path, params: AnswersParams) -> dict[str, 
         return {}
     folder = paths.needed(params.images, "data.answers.images", is_folder=True)
     written = rows.assign(written=rows["image_id"])
-    hint = LEAVE_OUT.format("data.answers")
+    # A model that is asked needs every picture.
+    hint = "" if params.model.hub else WITHOUT
     found, _ = found_images(written, path, folder, allow_missing=params.allow_missing_images, hint=hint)
     return {image_id: (file, sha256_file(file)) for image_id, file in found.items()}
 
 
 def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.DataFrame]:
-    """The rows of each model, the judged one first; each must speak of the same pairs, with the same labels, once."""
+    """The rows of each model, the judged one first; each must speak of the same pairs, once."""
     there = list(dict.fromkeys(rows["model"])) if "model" in rows else []
     if "" in there:
         raise ValueError(f"{path}, {rows['place'][rows['model'] == ''].iloc[0]}, column 'model': is empty")
@@ -206,9 +212,28 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
         if apart := sorted(set(own.index) ^ set(first.index)):
             row = (own if apart[0] in own.index else first).loc[apart[0]]
             raise ValueError(f"{path}: {len(apart)} pairs are not answered by every model, the first is {row['place']}")
-        if (other := own["label"].reindex(first.index) != first["label"]).any():
-            raise ValueError(f"{path}: two labels for one pair, {own['place'][first.index[other][0]]}")
     return parts
+
+
+def _described(
+    parts: Sequence[pd.DataFrame], about: Sequence[str], path: Path, called: Mapping[str, str]
+) -> pd.DataFrame:
+    """The first model's rows, with what only other models' rows say of a pair; ValueError where two say different
+    things.
+    """
+    first = parts[0].set_index("pair_id")
+    for part in parts[1:]:
+        own = part.set_index("pair_id").loc[first.index]
+        for name in about:
+            ours, theirs = (one[name].replace("", None) for one in (first, own))
+            other = ours.notna() & theirs.notna() & (ours != theirs)
+            if other.any():
+                pair = other.idxmax()
+                where = f"{path}, {own['place'][pair]}, column {called.get(name, name)!r}"
+                said = f"{shown(theirs[pair])}, and {shown(ours[pair])} in another model's row of the same pair"
+                raise ValueError(f"{where}: {said}, the first of which is {first['place'][pair]}")
+            first[name] = first[name].where(ours.notna(), own[name])
+    return parts[0].assign(**{name: first[name].to_numpy() for name in about})
 
 
 def _grouped(rows: pd.DataFrame, images: dict[str, tuple[Path, str]]) -> pd.DataFrame:
