@@ -235,6 +235,61 @@ def test_bare_answers_are_worth_what_rows_of_their_own_say(read):
     assert both[0] == logits[:, 0].max() != both[1]
 
 
+ANSWER = np.where(LOGITS.argmax(axis=1) == 0, "yes", "no")
+OWN_LOGPROB = log_softmax(LOGITS).max(axis=1)
+
+
+def differing(n):
+    """The model's answers, but for n that are others."""
+    return np.where(np.arange(N) < n, np.where(ANSWER == "yes", "no", "yes"), ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        (
+            without_log_probs(model_answer=ANSWER, logprob=OWN_LOGPROB),
+            {},
+            r"'model_answer' says 'no', and \['logprob'\] say 'yes' by \['-0.*\]; 'logprob' is read as that of 'yes' "
+            "in every row, whatever the answer: leave one .*, or make it that, as logprob_yes .* of 120 rows, the",
+        ),
+        (without_log_probs(answer=ANSWER, p=np.exp(OWN_LOGPROB)), {"form": "probs"}, "'p' is read as that of 'yes' in"),
+        (
+            rows(logprob_yes=log_softmax(LOGITS)[:, 1], logprob_no=log_softmax(LOGITS)[:, 0], prediction=ANSWER),
+            {},
+            r"'prediction' says 'no', and \['logprob_yes', 'logprob_no'\] say 'yes' by .* or name the form .*line 2",
+        ),
+        (rows(model_answer=differing(7)), {}, "7 of 120 rows, the first is line 2"),
+    ],
+)
+def test_an_answer_beside_what_contradicts_it_is_refused(read, table, options, message):
+    with pytest.raises(ValueError, match=rf"a\.csv: .*{message}"):
+        read(table, **options)
+
+
+def test_drawn_answers_ties_other_words_and_a_form_that_is_named_are_let_through(read):
+    told = "answer (another one in {} rows)"
+    tied = without_log_probs(p=np.where(ANSWER == "yes", 0.496, 0.504), model_answer=ANSWER)
+    words = rows(model_answer=np.where(np.arange(N) % 2, "I cannot say", ANSWER))
+    for table, kind, wanted in [
+        (rows(model_answer=differing(6)), "auto", told.format(6)),
+        (rows(model_answer=differing(60)), "log_probs", told.format(60)),
+        (tied, "auto", "answer"),
+        (words, "auto", "answer"),
+    ]:
+        assert read(table, form=kind).files.loc[0, "also_there"] == wanted
+
+
+def test_probabilities_of_several_classes_that_contradict_the_answer_are_refused(read):
+    names, probs = ("cat", "dog", "emu"), softmax(RNG.normal(size=(N, 3)))
+    table = pd.DataFrame(probs, columns=[f"prob_{name}" for name in names])
+    table = table.assign(label=np.resize(names, N), model_answer=np.array(names)[probs.argmax(axis=1)])
+    assert read(table, classes=names).files.loc[0, "also_there"] == "answer"
+    table["model_answer"] = np.array(names)[probs.argmin(axis=1)]
+    with pytest.raises(ValueError, match=r"a\.csv: 'model_answer' says .*'prob_emu'\] say .*120 of 120 rows"):
+        read(table, classes=names)
+
+
 def saved_features(folder, ids, values, **others):
     np.savez(folder / "seen.npz", pair_id=np.array(ids), features=values, **others)
     return {"features": "seen.npz"}

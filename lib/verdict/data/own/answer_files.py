@@ -10,7 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from verdict.base.files.tables import Table, column_key, find_columns, read_tabl
 from verdict.base.labels import class_names
 from verdict.base.refusals import counted, listed, naming
 from verdict.data.own import answers
-from verdict.data.own.answers import LOG_PROBS, LOGITS, PROBS, Form, Said
+from verdict.data.own.answers import ANSWER, LOG_PROBS, LOGITS, PROBS, Form, Said
 from verdict.stats.scores import check_logits, looks_small
 
 MAX_BYTES = 2_000_000_000
@@ -92,6 +92,9 @@ def of_table(table: Table, how: How) -> Saved:
             columns = {name: table.column(name) for name in form.names} if is_text else _with_points(table, form.names)
             found = answers.said(form, columns, table.place)
             _refuse_other_scales(form, found.logits, how)
+            if ANSWER in form.others and form.kind != ANSWER:
+                n = answers.n_contrary(form, found.logits, table.columns, table.place, is_named=bool(how.kind))
+                found = replace(found, counts=found.counts | {"n_contrary": n})
         human = answers.class_columns(table.names, HUMAN_PREFIXES, how.classes)
         if "" in human:
             raise ValueError(f"people's answers need a column for each class, found only {max(human)!r}")

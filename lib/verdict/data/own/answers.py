@@ -10,7 +10,8 @@
 | `answer` | `model_answer` |
 
 Of two classes one column is enough (`prob_yes`; of counts with `n_samples`). A column without its class (`logit`) is
-about yes, or the second of two named classes.
+about yes, or the second of two named classes. Where `model_answer` stands beside another form, it must be that form's
+likeliest class: always beside a column without its class, otherwise in 95 % of the rows, unless the form is named.
 """
 
 import json
@@ -26,6 +27,7 @@ from numpy.typing import ArrayLike
 from verdict.base.files.tables import column_key
 from verdict.base.labels import class_names
 from verdict.base.refusals import Place, listed, refuse_rows, shown
+from verdict.stats.scores import softmax
 
 LOGITS, LOG_PROBS, TOP_K, PROBS, SAMPLES, ANSWER = "logits", "log_probs", "top_k", "probs", "samples", "answer"
 PREFIXES = {
@@ -51,6 +53,8 @@ LEAST_WORTH = 1e-3
 # Probabilities that are rounded to two digits may sum to a little more or less than 1.
 ROUNDING = 0.05
 ELSEWHERE = 0.99
+# Answers that are drawn, not the likeliest, are other ones in a few rows; logarithms of two decimals decide no closer.
+MAX_CONTRARY, TIE = 0.05, 0.01
 _EDGE = " \t\r\n.,;:!?\"'`*▁Ġ"
 
 
@@ -80,7 +84,8 @@ class Said:
     """Logits float64 (n, K), and counts, which add up over the parts of a table: n_rows; n_clipped (probabilities
     below `Form.smallest`, of logarithms those of 0); n_bounded (tokens that no list held, at the most that they can
     have had); n_undecided (rows that say nothing of any class); n_elsewhere (rows with more than a hundredth of the
-    probability on no class); n_samples. `sd` (n, K) in [0, 1/2]: of sampled probabilities, None for other forms.
+    probability on no class); n_samples; n_contrary. `sd` (n, K) in [0, 1/2]: of sampled probabilities, None for other
+    forms.
     """
 
     logits: np.ndarray
@@ -288,6 +293,38 @@ def _read_answers(form: Form, cells: list[Any], place: Place) -> np.ndarray:
         if cell not in known:
             known[cell] = _class_of(cell, ids, form, place, row)
     return np.eye(len(form.classes))[[known[cell] for cell in cells]]
+
+
+def contrary(logits: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Rows, (n,) bool, of which two forms, logits (n, K) each, share no likeliest class; ties agree with either."""
+    likeliest = [(probs := softmax(one)) >= probs.max(axis=1, keepdims=True) - TIE for one in (logits, other)]
+    return ~(likeliest[0] & likeliest[1]).any(axis=1)
+
+
+def n_contrary(
+    form: Form, logits: np.ndarray, columns: Mapping[str, Sequence[Any]], place: Place, *, is_named: bool
+) -> int:
+    """How many rows have another `model_answer` than logits (n, K) say, those that name no class having none.
+
+    ValueError if these are too many (see above), `is_named` saying that the parameters name the form.
+    """
+    name = find_form(list(columns), form.classes, kind=ANSWER).columns[0]
+    ids, own = word_ids(form.classes), np.vstack([np.eye(len(form.classes)), np.zeros(len(form.classes))])
+    named = [token_class(str(cell), ids) for cell in columns[name]]
+    bad = contrary(logits, own[[-1 if k is None else k for k in named]])
+    bare = max(form.columns) if column_key(max(form.columns)) in PREFIXES.get(form.kind, ()) else ""
+    if bad.any() and (bare or (bad.mean() > MAX_CONTRARY and not is_named)):
+        row, words = int(bad.argmax()), ("yes", "no") if form.classes == class_names() else form.classes
+        values, hint = [str(columns[one][row]) for one in form.names], "or name the form that is meant"
+        said_by = f"{listed(form.names)} say {words[logits[row].argmax()]!r} by {listed(values)}"
+        if bare:
+            of = words[form.columns.index(bare)]
+            said_by += f"; {bare!r} is read as that of {of!r} in every row, whatever the answer"
+            hint = f"or make it that, as {PREFIXES[form.kind][0]}_{of}"
+        refuse_rows(
+            bad, place, f"{name!r} says {shown(columns[name][row])}, and {said_by}: leave one of both out, {hint}"
+        )
+    return int(bad.sum())
 
 
 def worth_of(logits: np.ndarray, y_true: np.ndarray) -> np.ndarray:

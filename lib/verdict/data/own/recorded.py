@@ -141,20 +141,22 @@ def of_saved(saved: Saved, *, group: str = "") -> Recorded:
         groups = _groups(_wanted(arrays, group), len(logits), saved.place) if group else None
         has_features = saved.table is None and FEATURES in arrays
         features = _features(arrays[FEATURES], len(logits), saved.place) if has_features else None
+    counts = {name: n for name, n in saved.said.counts.items() if name != "n_rows"}
+    # The answer is the last of all forms.
+    others = ", ".join(form.others) + (f" (another one in {n} rows)" if (n := counts.pop("n_contrary", 0)) else "")
     facts: dict[str, str | int | float] = {
         "file": saved.path.name,
         "rows": len(logits),
         "classes": logits.shape[1],
         "form": form.kind,
-        **({"also_there": ", ".join(form.others)} if form.others else {}),
+        **({"also_there": others} if others else {}),
         "stored_as": saved.stored_as,
         "smallest": float(logits.min()),
         "largest": float(logits.max()),
         "ignored": ", ".join(sorted(set(arrays) - {LABELS, HUMAN, FEATURES, group})) or "nothing",
         "sha256": sha256_file(saved.path)[:12],
     }
-    facts |= {name: n for name, n in saved.said.counts.items() if name != "n_rows"}
-    return Recorded(logits, y_true, human, groups, facts, features)
+    return Recorded(logits, y_true, human, groups, facts | counts, features)
 
 
 def read_counts(path: Path, y_true: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
