@@ -230,7 +230,7 @@ def _described(
             if other.any():
                 pair = other.idxmax()
                 where = f"{path}, {own['place'][pair]}, column {called.get(name, name)!r}"
-                said = f"{shown(theirs[pair])}, and {shown(ours[pair])} in another model's row of the same pair"
+                said = f"{shown(str(theirs[pair]))}, and {shown(str(ours[pair]))} in another model's row of the pair"
                 raise ValueError(f"{where}: {said}, the first of which is {first['place'][pair]}")
             first[name] = first[name].where(ours.notna(), own[name])
     return parts[0].assign(**{name: first[name].to_numpy() for name in about})
