@@ -104,10 +104,23 @@ def test_what_comes_later_goes_on_where_the_log_ended(report, tmp_path):
     for part in (rows[:300], rows[:400], rows[400:650], rows[400:]):
         run(stored, part, out)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    with pytest.raises(ValueError, match=r"line 701: .* is it of other cases"):
-        run(stored, [*rows[:300], *rows[301:], rows[0] | {"pair_id": "another"}], out)
-    with pytest.raises(ValueError, match=r"has 10 cases, and .* has decided 701"):
-        run(stored, rows[:10], out)
+
+
+@pytest.mark.parametrize("size", [3, 512])
+def test_a_decided_case_is_passed_over_wherever_it_stands(report, tmp_path, size):
+    """An export is sorted newest first, and holds a case twice, the second time with another answer."""
+    log, stored = report
+    rows, out = given(log), tmp_path / "out.jsonl"
+    run(stored, rows[600:], out)
+    twice = [rows[0], rows[600] | {"logits": rows[600]["logits"][::-1]}, rows[1] | {"logits": rows[1]["logits"][::-1]}]
+    lines = [(k, json.dumps(row).encode()) for k, row in enumerate([*rows[:600], *twice, *rows[600:]][::-1], start=1)]
+    counts = decide_stream(stored, (lines[k : k + size] for k in range(0, len(lines), size)), "new.jsonl", out)
+    assert counts["passed over"] == len(rows) - 600 + 3 and counts[CHANGED] == 2
+    ids = [item.pair_id for item in read_log(out)]
+    assert sorted(ids) == sorted(row["pair_id"] for row in rows) and replay_log(out).is_identical
+    with pytest.raises(ValueError, match=r"out\.jsonl, line 702 repeats the pair"):
+        out.write_bytes(out.read_bytes() + out.read_bytes().splitlines(keepends=True)[0])
+        run(stored, rows, out)
 
 
 def test_an_answer_that_has_changed_since_it_was_decided_is_counted(report, tmp_path):
@@ -273,14 +286,13 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
     for text, match in faults.items():
         with pytest.raises(ValueError, match=match):
             decide_stream(stored, numbered_lines(io.BytesIO(text), "new.jsonl"), "new.jsonl", out)
-    with pytest.raises(ValueError, match=r"line 2: the case .* comes twice"):
-        run(stored, [rows[0], rows[0]], out)
     other = json.loads(log.read_bytes().splitlines()[0]) | {"params_hash": "another"}
-    missing = r"out\.jsonl is no log of decisions, or damaged: line 1 has no 'probs'"
+    missing = r"out\.jsonl is no log of decisions, or damaged: line 1 has no 'model_hash'"
     damaged = {
         "{}": missing,
         json.dumps(rows[0]): missing,
-        json.dumps(other | {"logits": 5}): "line 1 is damaged: IndexError",
+        json.dumps(other | {"params_hash": stored.head.params_hash, "logits": 5}): "line 1 is damaged: IndexError",
+        json.dumps(other | {"probs": [0.1, 0.2, 0.3, 0.4]}): "line 1 was decided by another policy",
         "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$",
     }
     for content, match in {json.dumps(other): "line 1 was decided by another policy", **damaged}.items():

@@ -59,16 +59,13 @@ def numbered_lines(file: BinaryIO, name: str, *, is_cut: bool = False) -> Iterat
 
 def read_cases(lines: Lines, stored: Stored, name: str) -> tuple[Rows, ValueError | None]:
     """Cases up to the first that cannot be read, and the error of that one."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: Rows = []
     try:
         for number, raw in lines:
-            row = _case(f"{name}, line {number}", raw, stored)
-            if row["pair_id"] in rows:
-                raise ValueError(f"{row['place']}: the case {shown(row['pair_id'])} comes twice")
-            rows[row["pair_id"]] = row
+            rows.append(_case(f"{name}, line {number}", raw, stored))
     except ValueError as error:
-        return list(rows.values()), error
-    return list(rows.values()), None
+        return rows, error
+    return rows, None
 
 
 def case_id(line: tuple[int, bytes], stored: Stored, name: str) -> str:

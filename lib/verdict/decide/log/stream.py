@@ -10,13 +10,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from verdict.base.artifacts import told_when_full, try_lock
+from verdict.base.refusals import shown
 from verdict.data.own.answers import may_be_probs
 from verdict.decide.foreign import StreamTest, stream_signals
 from verdict.decide.log.cases import (
@@ -63,47 +63,75 @@ def decide_stream(
     """Decide the cases of `chunks` (see `numbered_lines`) of a source called `name` that `out` does not hold yet, and
     append them to it.
 
-    Where the source begins with a case of `out`, what stands from there on is passed over; otherwise all of it is new.
+    A case whose id is decided, by an earlier run or by a line before it, is passed over, in whatever order they come.
     `answered` completes the lines of a whole chunk where they lack what a model says: so that numbers do not depend on
-    where a run was killed, also those of its first lines that are decided already. Counts cases by decision, by what
+    where a run was killed, also those of its lines that are decided already. Counts cases by decision, by what
     forced it ("forced by …"), "passed over", of these `CHANGED` where lines give another answer, or picture, than
     was decided on, "without the model's name", and "ignored …" for each name in the lines that nothing here reads.
-    ValueError names line and cause of a case that cannot be decided; those before it are. Case ids must be unique: a
-    repeated one within 512 cases is refused, and any by a replay.
+    ValueError names line and cause of a case that cannot be decided; those before it are.
     """
     refuse_out(out)
-    counts, first = Counter[str](), next(chunks, [])
+    counts = Counter[str]()
     with _opened(out) as file:
-        test, n_passed = StreamTest(stored.known), 0
-        past, pictures, last = _restored(file, stored, out, test, case_id(first[0], stored, name) if first else "")
-        n_done = len(past)
+        test = StreamTest(stored.known)
+        past = _restored(file, stored, out, test)
         # Until a case has shown that its numbers are logits, each is looked at: they might be probabilities.
-        is_open = n_done == 0
-        for lines in chain([first], chunks):
-            n_old = min(n_done - n_passed, len(lines))
-            decided = slice(n_passed, n_passed + n_old)
-            counts[CHANGED] += _n_changed(lines[:n_old], past[decided], pictures[decided], stored, name)
-            n_passed += n_old
-            if n_old and n_passed == n_done and case_id(lines[n_old - 1], stored, name) != last:
-                place = f"{name}, line {lines[n_old - 1][0]}"
-                raise ValueError(f"{place}: {out} has decided {last!r} here; is it of other cases?")
-            if n_old == len(lines):
-                continue
-            rows, fault = read_cases(answered(lines), stored, name)
-            if rows:
-                logits, unread = logits_of_cases(rows, stored, is_open=is_open)
-                is_open = is_open and may_be_probs(logits)
-                rows, logits, fault = rows[n_old : len(logits)], logits[n_old:], unread or fault
-            if rows:
-                counts.update(_append(file, _decided(stored, rows, logits, test)))
-                counts["without the model's name"] += sum(not row["is_named"] for row in rows)
-                counts.update(IGNORED + column for column in names_ignored(rows, stored))
-                progress(f"{file.tell():,} bytes of {out}")
-            if fault is not None:
-                raise fault
-        if n_passed < n_done:
-            raise ValueError(f"{name} has {n_passed} cases, and {out} has decided {n_done} from the first of them on")
-    return counts + Counter({"passed over": n_passed})
+        is_open = True
+        for lines in chunks:
+            is_new = _are_new(lines, past, stored, name)
+            old = [line for line, new in zip(lines, is_new, strict=True) if not new]
+            is_open = is_open and not old
+            if len(old) < len(lines):
+                rows, fault = read_cases(answered(lines), stored, name)
+                if rows:
+                    logits, unread = logits_of_cases(rows, stored, is_open=is_open)
+                    is_open = is_open and may_be_probs(logits)
+                    new = np.flatnonzero(is_new[: len(logits)])
+                    rows, logits, fault = [rows[k] for k in new], logits[new], unread or fault
+                if rows:
+                    counts.update(_append(file, _decided(stored, rows, logits, test)))
+                    for row, mark in zip(rows, _marks(logits), strict=True):
+                        past.add(row["pair_id"], mark, row["image_sha256"])
+                    counts["without the model's name"] += sum(not row["is_named"] for row in rows)
+                    counts.update(IGNORED + column for column in names_ignored(rows, stored))
+                    progress(f"{file.tell():,} bytes of {out}")
+                if fault is not None:
+                    raise fault
+            counts += Counter({"passed over": len(old), CHANGED: _n_changed(old, past, stored, name)})
+    return counts
+
+
+class _Past:
+    """Decided cases: places by the hashes of their ids, and there marks of answers (see `_marks`) and of pictures (see
+    `mark_of`).
+    """
+
+    def __init__(self) -> None:
+        self.places: dict[int, int] = {}
+        self.answers, self.pictures = array("d"), array("q")
+
+    def __contains__(self, pair_id: str) -> bool:
+        return hash(pair_id) in self.places
+
+    def add(self, pair_id: str, answer: float, image_sha256: str | None) -> None:
+        self.places[hash(pair_id)] = len(self.places)
+        self.answers.append(answer)
+        self.pictures.append(mark_of(image_sha256))
+
+
+def _are_new(lines: Lines, past: _Past, stored: Stored, name: str) -> list[bool]:
+    """Whether each line is of a case that neither `past` nor a line before it holds; from the first line without an id
+    on, which is refused when it is read, all are.
+    """
+    ids, is_new = set[str](), list[bool]()
+    for line in lines:
+        try:
+            pair_id = case_id(line, stored, name)
+        except ValueError:
+            break
+        is_new.append(pair_id not in past and pair_id not in ids)
+        ids.add(pair_id)
+    return is_new + [True] * (len(lines) - len(is_new))
 
 
 @contextmanager
@@ -122,15 +150,12 @@ def _opened(out: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def _restored(
-    file: BinaryIO, stored: Stored, out: Path, test: StreamTest, first_id: str
-) -> tuple[Sequence[float], Sequence[int], str]:
-    """Show the test what a log holds; marks of the answers (see `_marks`) and of the pictures (see `mark_of`) of its
-    lines from the case `first_id` on, and the id of the last.
+def _restored(file: BinaryIO, stored: Stored, out: Path, test: StreamTest) -> _Past:
+    """What a log holds, which is shown to the test.
 
-    What a killed run left of a line is cut off. ValueError for a line that is damaged, or of another policy.
+    What a killed run left of a line is cut off. ValueError for a line that is damaged, repeated or of another policy.
     """
-    past, pictures, last, head = array("d"), array("q"), "", stored.head
+    past, head = _Past(), stored.head
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - MAX_LINE, 0))
     cut = file.read().rpartition(b"\n")[2]
@@ -142,9 +167,10 @@ def _restored(
         for place, (number, raw) in enumerate(lines):
             try:
                 item = OBJECT.validate_json(raw)
-                probs[place] = item["probs"]
-                mark, picture = float(_marks(item["logits"])), mark_of(item.get("image_sha256"))
                 is_own = all(item[key] == getattr(head, key) for key in ("model_hash", "params_hash", "run_id"))
+                if is_own:
+                    probs[place] = item["probs"]
+                    past.add(item["pair_id"], float(_marks(item["logits"])), item.get("image_sha256"))
             except KeyError as error:
                 raise ValueError(f"{out} is no log of decisions, or damaged: line {number} has no {error}") from None
             except (ValueError, TypeError, IndexError) as error:
@@ -153,18 +179,14 @@ def _restored(
             if not is_own:
                 raise ValueError(f"{out}, line {number} was decided by another policy; give another file")
             items.append(item)
-            last = item["pair_id"]
-            if last == first_id:
-                del past[:], pictures[:]
-            if past or last == first_id:
-                past.append(mark)
-                pictures.append(picture)
+            if len(past.places) < len(past.answers):
+                raise ValueError(f"{out}, line {number} repeats the pair {shown(item['pair_id'])}; give another file")
         foreign = None if stored.distances is None else np.array([item["foreign"] for item in items])
         groups, pair_ids = ([item[key] for item in items] for key in ("group_id", "pair_id"))
         test.update(stream_signals(probs, foreign), groups, pair_ids)
     # Only now is it known for a log of this policy.
     file.truncate(size - len(cut))
-    return past, pictures, last
+    return past
 
 
 def _marks(logits: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -173,15 +195,17 @@ def _marks(logits: Sequence[float] | np.ndarray) -> np.ndarray:
     return values @ np.arange(1.0, values.shape[-1] + 1)
 
 
-def _n_changed(lines: Lines, past: Sequence[float], pictures: Sequence[int], stored: Stored, name: str) -> int:
+def _n_changed(lines: Lines, past: _Past, stored: Stored, name: str) -> int:
     """How many of decided lines now give another answer, up to the first that cannot be read, or another picture."""
+    places = [past.places[hash(case_id(line, stored, name))] for line in lines]
+    answers, pictures = (np.array([marks[place] for place in places]) for marks in (past.answers, past.pictures))
     rows, _ = read_cases(lines, stored, name)
     marks = _marks(logits_of_cases(rows, stored)[0]) if rows else np.empty(0)
     is_other = np.zeros(len(lines), dtype=bool)
-    is_other[: len(marks)] = ~np.isclose(marks, past[: len(marks)], rtol=1e-9, atol=1e-6)
-    if any(pictures):
+    is_other[: len(marks)] = ~np.isclose(marks, answers[: len(marks)], rtol=1e-9, atol=1e-6)
+    if pictures.any():
         now = np.array([picture_mark(line, stored, name) for line in lines])
-        is_other |= (now != pictures) & (now != 0) & (np.array(pictures) != 0)
+        is_other |= (now != pictures) & (now != 0) & (pictures != 0)
     return int(is_other.sum())
 
 
