@@ -153,6 +153,18 @@ def test_a_picture_that_has_changed_since_it_was_decided_on_is_counted_where_its
     assert explain_item(find_item(older, items[0]["pair_id"])) == explain_item(find_item(out, items[0]["pair_id"]))
 
 
+@pytest.mark.parametrize("place", ["digits/audit.jsonl", "gone/08_policy/audit.jsonl"])
+def test_a_log_of_a_report_or_a_file_beside_it_is_refused_as_out(report, tmp_path, monkeypatch, place):
+    monkeypatch.setattr("verdict.base.paths.WORK", tmp_path)
+    out = tmp_path / place
+    out.parent.mkdir(parents=True)
+    if place.startswith("gone"):
+        (out.parent / "run.json").touch()
+    with pytest.raises(ValueError, match=r"audit\.jsonl lies among the results of a report"):
+        run(report[1], given(report[0])[:1], out)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("kind", ["-", "/dev/full", "pipe", "link", "folder"])
 def test_what_is_no_file_is_refused_before_it_is_opened(report, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
@@ -293,7 +305,7 @@ def test_lines_that_are_no_cases_and_logs_of_others_are_refused(report, tmp_path
         json.dumps(rows[0]): missing,
         json.dumps(other | {"params_hash": stored.head.params_hash, "logits": 5}): "line 1 is damaged: IndexError",
         json.dumps(other | {"probs": [0.1, 0.2, 0.3, 0.4]}): "line 1 was decided by another policy",
-        "{broken": r"line 1 is damaged: Invalid JSON: .* got [^\n]*$",
+        "{broken": r"line 1 is damaged: Invalid JSON: .* got '{broken'$",
     }
     for content, match in {json.dumps(other): "line 1 was decided by another policy", **damaged}.items():
         out.write_text(content + "\n")

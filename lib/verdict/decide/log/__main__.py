@@ -61,7 +61,10 @@ def _decide(profile: str, source: str, images: Path | None, out: Path) -> int:
     if ignored:
         tell(f"nothing here reads the columns {listed([what.removeprefix(IGNORED) for what in ignored])}")
     if n_changed:
-        tell(f"{n_changed:,} passed over, although answer or picture have changed since; a new OUT decides them anew")
+        tell(
+            f"{n_changed:,} passed over, although answer or picture differ from what was decided under the same id: "
+            "where a case has changed since, a new OUT decides it anew"
+        )
     if counts["forced by foreign_batch"]:
         tell("ALARM: the cases have changed since the policy was tuned; nothing goes out alone in this log any more")
     return 0

@@ -163,7 +163,8 @@ def reason(error: ValueError) -> str:
     place = ".".join(map(str, first["loc"]))
     # A line of JSON lines is line 1 of its JSON.
     what = first["msg"].replace(" at line 1 column", " at column")
-    return f"{place}{': ' if place else ''}{what}, got {str(first['input'])[:80]!r}"
+    given = first["input"].decode(errors="replace") if isinstance(first["input"], bytes) else str(first["input"])
+    return f"{place}{': ' if place else ''}{what}, got {given[:80]!r}"
 
 
 def read_log(path: Path) -> Iterator[Item | str]:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from verdict.base import paths
 from verdict.base.artifacts import told_when_full, try_lock
 from verdict.base.refusals import shown
 from verdict.data.own.answers import may_be_probs
@@ -46,9 +47,12 @@ _START = b'{"pair_id":'
 
 
 def refuse_out(out: Path) -> None:
-    """ValueError where decisions cannot be appended: a log is a file, which is read again."""
+    """ValueError where decisions cannot be appended: a log is a file, which is read again, and no part of a report."""
     if str(out) == "-" or (out.exists() and not out.is_file()):
         raise ValueError(f"OUT={out} is no file that can be read again: name a file as OUT")
+    owned = [paths.work_dir(profile).resolve() for profile in paths.profiles()]
+    if out.with_name("run.json").exists() or any(map(out.resolve().is_relative_to, owned)):
+        raise ValueError(f"OUT={out} lies among the results of a report, which nothing else may change: name another")
 
 
 def decide_stream(
