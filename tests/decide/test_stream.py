@@ -14,6 +14,7 @@ import pytest
 
 from simulated_stage import KEPT, make_stage
 from verdict.base.labels import class_names
+from verdict.data.pairs import make_pair_id
 from verdict.decide.deferral import Calibrated, costs_of, decide_batch, gather, log_decisions, people_of
 from verdict.decide.log import __main__ as command
 from verdict.decide.log.cases import logits_of_cases, numbered_lines
@@ -355,6 +356,22 @@ def test_answers_are_read_in_the_form_that_the_policy_was_tuned_on_and_others_mu
     with pytest.raises(ValueError, match=match):
         run(tuned_on_samples, rows, tmp_path / "second.jsonl")
     assert len((tmp_path / "second.jsonl").read_bytes().splitlines()) == 1
+    named = [row | {"model_answer": answer} for row, answer in zip(both, ("Yes", "It depends", "no"), strict=True)]
+    with pytest.raises(ValueError, match=r"line 3: \['prob_yes'\] says entailment, .*'model_answer'.* says contrad"):
+        run(tuned_on_probs, named, tmp_path / "named.jsonl")
+    assert len((tmp_path / "named.jsonl").read_bytes().splitlines()) == 2
+
+
+def test_a_case_may_be_named_as_in_the_table_of_a_report(report, tmp_path):
+    log, stored = report
+    rows = [{name: row[name] for name in row if name != "pair_id"} | {"id": row["pair_id"]} for row in given(log)[:2]]
+    asked = {"hypothesis": None, "question": "Is it a 1?", "answer": "yes", "image_id": None, "img": "a.png"}
+    counts = run(stored, [rows[0], rows[1] | asked | {"id": None}], tmp_path / "out.jsonl")
+    first, second = read_log(tmp_path / "out.jsonl")
+    assert first.pair_id == rows[0]["id"] and not [what for what in counts if what.startswith(IGNORED)]
+    assert second.pair_id == make_pair_id("a.png", "Is it a 1? yes") and second.hypothesis == "Is it a 1? yes"
+    with pytest.raises(ValueError, match=r"no column 'pair_id', nor 'image' and .*'question'.*, in \['question'"):
+        run(stored, [{"question": "Is it a 1?", "logit_yes": 1.0}], tmp_path / "out.jsonl")
 
 
 @pytest.mark.parametrize(("hub", "form"), [("", "probs"), ("some/model", "log_probs")])

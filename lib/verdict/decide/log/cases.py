@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from verdict.base.files.tables import column_key
 from verdict.base.parameter_files import nearest
 from verdict.base.refusals import listed, shown
+from verdict.data.own.answer_table import COLUMNS
 from verdict.data.own.answers import ANSWER, LOGITS, PROBS_AS_LOGITS, Form, find_form, look_like_probs, said
 from verdict.data.pairs import MAX_HYPOTHESIS_CHARACTERS, make_pair_id
 from verdict.decide.log.log import Item, reason
@@ -32,6 +33,10 @@ READ = (
     "image_sha256",
     *("signals", "consistency", "distance", "foreign"),
 )
+# A case may be named as in the table of a report.
+PAIR_ID, HYPOTHESIS, QUESTION, ANSWERED = (COLUMNS[name] for name in ("pair_id", "hypothesis", "question", "answer"))
+IMAGE, GROUP = (("image_id", *COLUMNS["image_id"]), ("group_id", *COLUMNS["group_id"]))
+ALIASES = {*PAIR_ID, *HYPOTHESIS, *QUESTION, *ANSWERED, *IMAGE, *GROUP}
 # One letter of five in another place, which is a slip; more may be another word.
 SLIP = 0.8
 NO_DATE = "is no date such as 2026-03-31"
@@ -126,12 +131,20 @@ class _Line:
 
     @property
     def pair_id(self) -> str:
-        image, hypothesis = self.text("image_id", "image"), self.text("hypothesis")
-        if pair_id := self.text("pair_id"):
+        image, hypothesis = self.text(*IMAGE), self.hypothesis
+        if pair_id := self.text(*PAIR_ID):
             return pair_id
         if image and hypothesis:
             return make_pair_id(image, hypothesis)
-        raise ValueError(f"{self.place}: there is no column 'pair_id', nor 'image' and 'hypothesis'")
+        what = f"there is no column 'pair_id', nor 'image' and 'hypothesis' (or 'question'), in {listed(self.given)}"
+        raise ValueError(f"{self.place}: {what}")
+
+    @property
+    def hypothesis(self) -> str | None:
+        """The sentence; of a question, that and the answer that it is about, as a report has it."""
+        if (hypothesis := self.text(*HYPOTHESIS)) or not (question := self.text(*QUESTION)):
+            return hypothesis
+        return f"{question} {self.text(*ANSWERED) or ''}".strip()
 
 
 def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
@@ -149,7 +162,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         if isinstance(given.get("probs"), list):
             del given["probs"]
     # A line of a log may be given as it is.
-    unread = sorted(given.keys() - Item.model_fields.keys() - {*READ, *head.signals})
+    unread = sorted(given.keys() - Item.model_fields.keys() - ALIASES - {*READ, *head.signals})
     for name in unread:
         if meant := _meant(name, (*READ, *head.signals, *line.called.values())):
             raise line.fault(name, f"is not known{meant}")
@@ -158,7 +171,7 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         raise line.fault("model", f"{shown(other[0])}, where the policy was tuned for {stored.names}")
     if not is_date(date := line.text("date")):
         raise line.fault("date", f"{shown(date)} {NO_DATE}")
-    image = line.text("image_id", "image") or pair_id
+    image = line.text(*IMAGE) or pair_id
     # How foreign a pair is follows from its distance, or is given as a p-value; the other of the two is NaN.
     has_distance = given.get("distance") is not None
     return {
@@ -168,8 +181,8 @@ def _case(place: str, raw: bytes, stored: Stored) -> dict[str, Any]:
         "is_named": bool(models),
         "pair_id": pair_id,
         "image_id": image,
-        "group_id": line.text("group_id", "group") or image,
-        "hypothesis": line.text("hypothesis"),
+        "group_id": line.text(*GROUP) or image,
+        "hypothesis": line.hypothesis,
         "date": date,
         "image_sha256": line.text("image_sha256"),
         "signals": {name: line.number(name) for name in head.signals if name not in OF_ONE_ANSWER},
@@ -249,8 +262,9 @@ def _logits_in(form: Form, rows: Rows, stored: Stored) -> np.ndarray:
     if is_bare and stored.worth is None:
         raise ValueError(f"column {form.names[0]!r}: a bare answer, and the policy was tuned with more than that")
     logits = _said(form, rows)
-    if form.kind != stored.form and stored.how.form == "auto":
-        for kind in form.others:
+    # Another form may contradict the one that the policy was tuned on, but the answer that is named may not.
+    for kind in form.others if stored.how.form == "auto" else ():
+        if ANSWER in (kind, form.kind) or form.kind != stored.form:
             _refuse_contrary(form, kind, logits, rows, stored)
     return logits * stored.worth if is_bare else logits
 
@@ -261,7 +275,7 @@ def _said(form: Form, rows: Rows) -> np.ndarray:
 
 
 def _refuse_contrary(form: Form, kind: str, logits: np.ndarray, rows: Rows, stored: Stored) -> None:
-    """ValueError where rows say another answer in a second form, neither being the one that the policy was tuned on."""
+    """ValueError where rows say another answer in a second form."""
     for row, values in zip(rows, logits, strict=True):
         try:
             other = find_form(list(row["given"]), form.classes, kind=kind, smallest=form.smallest)
