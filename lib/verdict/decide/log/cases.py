@@ -278,7 +278,7 @@ def _refuse_contrary(form: Form, kind: str, logits: np.ndarray, rows: Rows, stor
     """ValueError where rows say another answer in a second form."""
     for row, values in zip(rows, logits, strict=True):
         try:
-            other = find_form(list(row["given"]), form.classes, kind=kind, smallest=form.smallest)
+            other = _form_of(tuple(row["given"]), form.classes, kind, "", form.smallest)
             second = _said(other, [row])[0]
         except ValueError:
             # What cannot be read in a form that is not used may be anything.
