@@ -241,11 +241,12 @@ def test_a_case_that_cannot_be_decided_stops_the_run_after_those_before_it(repor
 def test_logits_that_all_look_like_probabilities_are_refused_before_the_first_decision(report, tmp_path, n):
     log, stored = report
     rows, out = [row | {"logits": [0.31, 0.69]} for row in given(log)[:n]], tmp_path / "out.jsonl"
-    with pytest.raises(
-        ValueError, match=r"new.jsonl, line 1: .*call them prob_<class>.*; set data.answers.allow_small"
-    ):
-        run(stored, rows, out)
-    assert not out.exists()
+    for some in (rows, [rows[0], rows[0]]):
+        with pytest.raises(
+            ValueError, match=r"new.jsonl, line 1: .*call them prob_<class>.*; set data.answers.allow_small"
+        ):
+            run(stored, some, out)
+        assert not out.exists()
     counts = run(replace(stored, how=stored.how.model_copy(update={"allow_small": True})), rows, out)
     assert sum(counts[name] for name in ("auto", "clarify", "human")) == n
 

@@ -84,7 +84,7 @@ def decide_stream(
         for lines in chunks:
             is_new = _are_new(lines, past, stored, name)
             old = [line for line, new in zip(lines, is_new, strict=True) if not new]
-            is_open = is_open and not old
+            is_open = is_open and not any(case_id(line, stored, name) in past for line in old)
             if len(old) < len(lines):
                 rows, fault = read_cases(answered(lines), stored, name)
                 if rows:
