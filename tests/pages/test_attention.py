@@ -196,13 +196,14 @@ def test_only_attention_that_matters_more_than_chance_holds_the_claim(tmp_path, 
     stage = make_stage("06_interpretation", tmp_path)
     case = deletion({ATTENDED: attended, RANDOM: 0.2, CONTRAST: 0.9}, noise=0.3)
     gaps = attention.deletion_differences(case, stage=stage)
-    assert gaps["n_masked"].tolist() == ["all", "1", "3"] * 2
+    assert gaps["n_masked"].tolist() == ["all", "1", "3", "least"] * 2
     claim = stage.claim("a", "It matters", "masking.random.fall", ">", 0.0)
     assert claim.holds == holds
     assert not stage.claim("b", "More than contrast", "masking.most_contrast.fall", ">", 0.0).holds
     # Nothing, 1 and 3 of 6 patches: trapezoids of widths 1 and 2.
     one, three = (case.outcomes(RANDOM)["prob"] - case.outcomes(ATTENDED)["prob"]).mean(axis=1)
     assert gaps["fall"].tolist()[:3] == pytest.approx([(one / 2 + (one + three)) / 3, one, three])
+    assert gaps["fall"][3] == stage.numbers["masking.random.least"].value
     assert stage.numbers["masking.random.fall"].value == gaps["fall"][0]
     assert stage.numbers["masking.random.least"].value == pytest.approx(min(one, three))
     assert stage.numbers["masking.most_contrast.less_at"].words == "1 and 3"
@@ -227,7 +228,7 @@ def test_differences_are_paired(stage):
     """The same harm in both orders leaves no difference at all, however different the pairs are."""
     case = deletion({ATTENDED: 0.7, RANDOM: 0.7})
     gaps = attention.deletion_differences(case, stage=stage)
-    assert gaps["fall"].tolist() == [0.0] * 3
+    assert gaps["fall"].tolist() == [0.0] * 4
     # No difference among 101 groups: the interval is that of none, and holds zero.
     assert (gaps["fall_high"] == -gaps["fall_low"]).all() and (gaps["fall_high"] < 0.04).all()
 

@@ -175,10 +175,10 @@ def deletion_curves(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
 def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
     """What masking the most attended patches does beyond masking others, on the same pairs; positive: it does more.
 
-    Returns minus (the other order), n_masked ("all": mean over the share masked, from none on, by trapezoids), and with
-    intervals fall (of the answer's probability), logit_change, flipped. Numbers `masking.<order>.fall`, `.logit_change`
-    and `.flipped` of "all"; `.least`, the smallest fall over numbers of patches; `.more_at` and `.less_at`, the numbers
-    of the `masking.n_patches` at which the fall is shown to be larger, or smaller.
+    Returns minus (the other order), n_masked ("all": mean over the share masked, from none on, by trapezoids; "least":
+    the smallest over numbers of patches), and with intervals fall (of the answer's probability), logit_change, flipped.
+    Numbers `masking.<order>.fall`, `.logit_change` and `.flipped` of "all", `.least` of the falls; `.more_at` and
+    `.less_at`, the numbers of the `masking.n_patches` at which the fall is shown to be larger, or smaller.
     """
     spans = {"fall": GAP, "flipped": GAP, "logit_change": None}
     units = dict.fromkeys(("fall", "flipped", "least"), POINTS)
@@ -193,8 +193,10 @@ def deletion_differences(deletion: Deletion, *, stage: Stage) -> pd.DataFrame:
             count: {name: resampler.mean(one, span=spans[name]) for name, one in part.items()}
             for count, part in parts.items()
         }
+        least = resampler.smallest_mean(gaps["fall"], span=GAP)
         rows += [{"minus": order, "n_masked": count} | bounded(one) for count, one in found.items()]
-        stored = found.pop("all") | {"least": resampler.smallest_mean(gaps["fall"], span=GAP)}
+        rows.append({"minus": order, "n_masked": "least"} | bounded({"fall": least}))
+        stored = found.pop("all") | {"least": least}
         stage.estimates(key, stored, units, n=len(deletion.logit), split="test")
         falls = {count: one["fall"] for count, one in found.items()}
         shown = {"more_at": [count for count, fall in falls.items() if fall.low > 0]}
