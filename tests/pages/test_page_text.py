@@ -382,7 +382,6 @@ CASES = [
     ),
     (PAID, DECIDED, {}, "a simulated person for every case. Moreover, it saves", "maximum"),
     (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
-    (ORACLE, DECIDED, {"policy.test.gain_over_entropy": BEST}, "their rows are one policy.", "alone"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
     (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise", "one policy"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
