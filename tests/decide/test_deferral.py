@@ -27,7 +27,13 @@ from verdict.decide.deferral import (
 )
 from verdict.decide.log.replay import replay_log
 from verdict.decide.policy import Decision, Forced, Policy
-from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MAX_PROBABILITY, VIEW_STABILITY
+from verdict.decide.signals import (
+    CONFORMAL_CONFIDENCE,
+    ENSEMBLE_STABILITY,
+    MAX_PROBABILITY,
+    MEAN_PROBABILITY,
+    VIEW_STABILITY,
+)
 from verdict.model.predict import DecisionRule, logits_of
 from verdict.workflow.stages import QUESTIONS, VIEWS
 
@@ -53,7 +59,8 @@ def test_signals_by_hand():
     assert found.signals[ENSEMBLE_STABILITY][0] == pytest.approx(1 - 2 * (3 / 4 - 1 / 4) / 2)
     assert found.sets.tolist() == [[True, True]], "1 - 1/4 is at most 0.9, so both classes are plausible"
     assert found.signals[CONFORMAL_CONFIDENCE][0] == 1 / 2
-    signals = np.array([signal[0] for signal in found.signals.values()])
+    assert found.signals[MEAN_PROBABILITY][0] == pytest.approx((3 / 4 + 1 / 4) / 2)
+    signals = np.array([signal[0] for name, signal in found.signals.items() if name != MEAN_PROBABILITY])
     assert found.score[0] == pytest.approx(signals.prod() ** (1 / 4))
     assert found.answer.tolist() == [1]
     assert not found.is_wrong[0]

@@ -21,7 +21,7 @@ from verdict.decide.log.replay import replay_log
 from verdict.decide.people import ParametricHuman
 from verdict.decide.policy import Decision, Policy, decide, force
 from verdict.decide.questions import Questions, clarify, question_responder
-from verdict.decide.signals import ENTROPY_CONFIDENCE, OF_ONE_ANSWER, composite, of_one_answer
+from verdict.decide.signals import ENTROPY_CONFIDENCE, MEAN_PROBABILITY, OF_ONE_ANSWER, composite, of_one_answer
 from verdict.stats.scores import softmax
 
 CLASSES = ("entailment", "contradiction")
@@ -312,6 +312,27 @@ def test_a_log_holds_the_floor_of_each_signal_and_is_decided_again_by_it(tmp_pat
     number, item = first_of(path, decision="auto")
     rewrite(path, number, thresholds=item.thresholds.model_dump() | {"tau_critical": {"max_probability": 1.0}})
     assert "forced_by" in {difference.field for difference in replay_log(path).first}
+
+
+def test_a_log_holds_which_score_decided_and_is_decided_again_by_it(tmp_path):
+    batch, path = batch_of(101), tmp_path / "log.jsonl"
+    mean = np.random.default_rng(1).uniform(0.3, 1, 101)
+    policy = replace(batch.policy, score_name=MEAN_PROBABILITY)
+    signals, decision = batch.signals | {MEAN_PROBABILITY: mean}, decide(mean, policy, forced=batch.forced)
+    decided = {"policy": policy, "signals": signals, "score": mean, "decision": decision}
+    write_log(path, iter_items(replace(batch, **decided, cost=None)))
+    assert replay_log(path).is_identical, replay_log(path).text
+    number, item = first_of(path, decision="auto")
+    assert f"Score {item.score:.3f}, mean_probability." in explain_item(item)
+    composed = replace(batch, signals=signals, cost=None)
+    write_log(tmp_path / "composite.jsonl", iter_items(composed))
+    assert replay_log(tmp_path / "composite.jsonl").is_identical
+    _, other = first_of(tmp_path / "composite.jsonl", decision="auto")
+    assert "the geometric mean of the signals but mean_probability times the consistency" in explain_item(other)
+    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"score_name": "composite"})
+    assert "score" in {difference.field for difference in replay_log(path).first}
+    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"score_name": "luck"})
+    assert "the score 'luck' is no signal of the item" in replay_log(path).text
 
 
 def test_explanations_do_not_round_doubt_away_nor_speak_of_images_that_are_none(log):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from verdict.decide.signals import (
+    COMPOSITE,
+    MEAN_PROBABILITY,
     attainable_maximum,
     composite,
     conformal_confidence,
@@ -12,6 +14,7 @@ from verdict.decide.signals import (
     ensemble_stability,
     entropy_confidence,
     max_probability,
+    score_of,
     without_each,
 )
 from verdict.stats.ranking import Ranked
@@ -41,13 +44,19 @@ def test_composite_is_a_clipped_geometric_mean():
     assert composite(signals) == pytest.approx(expected)
     assert composite(signals, np.array([0.5, 1.0, 0.9])) == pytest.approx(np.array(expected) * [0.5, 1.0, 0.9])
     assert composite(dict(reversed(signals.items()))) == pytest.approx(expected)
+    alone = {**signals, MEAN_PROBABILITY: np.array([0.3, 0.9, 0.1])}
+    assert composite(alone).tolist() == composite(signals).tolist(), "a score of its own"
+    assert score_of(MEAN_PROBABILITY, alone).tolist() == [0.3, 0.9, 0.1]
+    assert score_of(COMPOSITE, alone, np.full(3, 0.5)).tolist() == composite(signals, np.full(3, 0.5)).tolist()
+    assert MEAN_PROBABILITY not in without_each(alone)
 
 
 def test_attainable_maximum_bounds_every_score():
     rng = np.random.default_rng(1)
     signals = {name: rng.uniform(0, 0.9, 101) for name in "abc"}
     consistency = rng.uniform(0, 0.7, 101)
-    limit = attainable_maximum(signals, consistency)
+    limit = attainable_maximum(COMPOSITE, signals, consistency)
+    assert attainable_maximum("a", signals, consistency) == signals["a"].max()
     assert composite(signals, consistency).max() < limit
     product = np.prod([signal.max() for signal in signals.values()])
     assert limit == pytest.approx(product ** (1 / 3) * consistency.max())

@@ -24,7 +24,7 @@ from verdict.decide.log.replay import replay_log
 from verdict.decide.log.stored import _form_read, stored_of
 from verdict.decide.log.stream import CHANGED, IGNORED, decide_stream
 from verdict.decide.policy import Forced, Policy
-from verdict.decide.signals import ENSEMBLE_STABILITY
+from verdict.decide.signals import COMPOSITE, ENSEMBLE_STABILITY, MEAN_PROBABILITY
 from verdict.workflow import stages
 from verdict.workflow.stages import DISTANCES
 
@@ -51,9 +51,10 @@ def report(request, tmp_path_factory):
         stage.tables = {key: table for key, table in stage.tables.items() if key[1] == 11}
     calibrated = CALIBRATED if request.param == "distances" else Calibrated({11: 2.0}, 11, 0.9, 0.1)
     people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
+    calibrated = replace(calibrated, score=MEAN_PROBABILITY if request.param == "distances" else COMPOSITE)
     found = gather(stage, "test", calibrated, KEPT)
     low, high = np.quantile(found.score[found.forced == Forced.NONE], [0.3, 0.7])
-    policy = Policy(float(high), float(low), stage.params.policy.critical_floor, 0.01, 0.01)
+    policy = Policy(float(high), float(low), stage.params.policy.critical_floor, 0.01, 0.01, found.by)
     batch = decide_batch(stage, found, people, policy, calibrated=calibrated, kept=KEPT, costs=costs)
     log_decisions(folder / "audit.jsonl", batch)
     return folder / "audit.jsonl", stored_of(stage, next(read_log(folder / "audit.jsonl")), KEPT)

@@ -57,14 +57,21 @@ SETS |= of("calibration.test", "coverage_shortfall", "adaptive_shortfall", "clas
 PEOPLE = of("policy", "human_accuracy", value=0.9, is_simulated=1, errs_by_class=0, errs_where_hard=0)
 PEOPLE |= of("policy", n_splits_not_asked=0, glance_accuracy=0.8, glance_wanted=0.8, n_own_prices=0)
 THRESHOLDS = PEOPLE | of("policy", t_auto=0.8, t_clarify=0.4)
-GAINS = ("auto", "human", "max_probability", "entropy", "no_questions", "one_threshold", "pooled")
+GAINS = ("auto", "human", "max_probability", "entropy", "no_questions", "one_threshold", "pooled", "composite")
 GAINS = tuple(f"gain_over_{name}" for name in GAINS)
 SHARES = ("n_pairs", "auto_share", "auto_error", "clarify_share", "human_share", "cost", "cost_oracle")
 DECIDED = PEOPLE | of(
     "policy.test", *SHARES, *GAINS, gain_over_entropy=(0.31, 0.21, 0.41), gain_over_max_probability=BEST
 )
 DECIDED |= of("policy", "price_human", "price_clarify", "price_error", value=1)
-DECIDED |= of("policy.test", n_parts=4, n_parts_saving=1) | of("policy", "tuning_gain_over_pooled", n_models=5)
+DECIDED |= of("policy.test", n_parts=4, n_parts_saving=1)
+DECIDED |= of("policy", score=1, is_composite=1, is_max_probability=0, n_models=5)
+OTHER_SCORE = DECIDED | {"policy.is_composite": 0}
+RANKED = of("policy", "score_gain", score=1, n_scores=3, is_composite=1, is_max_probability=0, n_models=5)
+RANKED |= of("policy.test", "aurc", "aurc_one_model", n_helping=2, n_signals=5, n_harming=0)
+RANKED |= of(
+    "policy.test", *(f"aurc_gain_over_{name}" for name in ("composite", "max_probability", "pooled", "one_model"))
+)
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain", "alarm_cost")
 GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
@@ -110,8 +117,8 @@ FIT, SCALING = ("07_calibration", "Fitted on {{ calibration.n_fit }}"), ("07_cal
 PARTS, WHOLE, PROMISE = (
     ("07_calibration", words) for words in ("n_families_off", "Test minus all of calib", "Sets that promise")
 )
-SIGNALS, LIMITS, ANSWER = (
-    ("08_policy", words) for words in ("All of these signals", "No case goes out", "chooses nothing")
+SIGNALS, RANKING, LIMITS, ANSWER = (
+    ("08_policy", words) for words in ("All of these signals", "The score in use is", "No case goes", "chooses nothing")
 )
 PEOPLE_ARE, PAID, ORACLE, HANDOVER, PAYING = (
     ("08_with_people", words)
@@ -380,8 +387,8 @@ CASES = [
         "**Everything goes out alone, so",
         "Nothing goes",
     ),
-    (PAID, DECIDED, {}, "a simulated person for every case. Moreover, it saves", "maximum"),
-    (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone."),
+    (PAID, DECIDED, {}, "Against thresholds on entropy alone it saves", "maximum", "composite"),
+    (PAID, DECIDED, {"policy.test.gain_over_entropy": BEST}, "on entropy or maximum probability alone it"),
     (PAID, DECIDED, {}, "Prices and people are [assumed]"),
     (ORACLE, DECIDED, {}, "An oracle that knew the truth would cost 0.30", "promise", "one policy"),
     (PAID, DECIDED, {"policy.is_simulated": 0}, "Prices are [assumed]", "simulated"),
@@ -409,7 +416,6 @@ CASES = [
             (PAID, "auto", "always acting alone"),
             (PAID, "human", "a simulated person for every case"),
             (ORACLE, "max_probability", "thresholds on maximum probability alone"),
-            (PAID, "entropy", "thresholds on entropy alone"),
         )
         for case in by_interval(
             *(where, DECIDED, f"policy.test.gain_over_{name}", f"it saves 0.30 [0.20, 0.40] against {rival}"),
@@ -427,14 +433,35 @@ CASES = [
         *("**are dearer than one threshold on the largest", "are not shown to save anything against one threshold"),
     ),
     *by_interval(
-        *(PAID, DECIDED, "policy.test.gain_over_pooled", "to the answer, the policy saves 0.30 [0.20, 0.40]."),
-        *("**is dearer: the simpler score is cheaper** (saved: -0.30", "the policy shows no difference (0.1"),
+        *(PAID, DECIDED, "policy.test.gain_over_entropy", "on entropy alone it saves 0.30 [0.20, 0.40]."),
+        *("on entropy alone it **is dearer** (saved: -0.30", "on entropy alone it shows no difference (0.1"),
     ),
     *by_interval(
-        *(PAID, DECIDED, "policy.tuning_gain_over_pooled", "would have chosen the policy's own (saved there: 0.30"),
-        *("would have chosen that one (saved there: -0.30", "tell neither from the other (saved there: 0.1"),
+        *(PAID, DECIDED, "policy.test.gain_over_pooled", "to the answer it saves 0.30 [0.20, 0.40]."),
+        *("**is dearer: the simpler score is cheaper** (saved: -0.30", "to the answer it shows no difference (0.1"),
     ),
+    *by_interval(
+        *(PAID, OTHER_SCORE, "policy.test.gain_over_composite", "calib chose the 1, it saves 0.30 [0.20, 0.40]."),
+        *("calib chose the 1, it **is dearer** (saved: -0.30", "calib chose the 1, it shows no difference (0.1"),
+    ),
+    (PAID, OTHER_SCORE, {}, "Prices and people", "mean probability"),
     (PAID, DECIDED, {"policy.n_models": 1}, "Prices and people", "mean probability"),
+    (RANKING, RANKED, {}, "The score in use is the **1**, the best of 3 on calib's first part. On test it is 0.30"),
+    (RANKING, RANKED | {"policy.is_composite": 0}, {}, "smaller than the composite's by 0.30 [0.20, 0.40]. On test"),
+    (RANKING, RANKED | {"policy.is_composite": 0}, {"policy.score_gain": SPANS}, ": no difference is shown there. On"),
+    *(
+        case
+        for changed, name, words in (
+            ({"policy.is_composite": 0}, "composite", "There the composite"),
+            ({}, "max_probability", "Maximum probability alone"),
+            ({}, "pooled", "The mean probability of the 5 models"),
+            ({}, "one_model", "The composite of one answer of one model"),
+        )
+        for case in by_interval(
+            *(RANKING, RANKED | changed, f"policy.test.aurc_gain_over_{name}", f"{words} ranks worse, by 0.30"),
+            *(f"{words} **ranks better** (difference -0.30", f"{words} shows no difference (0.1"),
+        )
+    ),
     (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 0}, "without it every test case is decided alike."),
     (ANSWER, DECIDED | HELD, {"policy.test.n_changed_by_promise": 9}, "Without it 9 test cases would be decided"),
     (KEEPING, HELD, {}, "3 of the 7 thresholds in the sequence keep the promise, shown by the betting test", "**No"),

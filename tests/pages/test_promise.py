@@ -9,15 +9,17 @@ from page_text import told
 from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT
-from verdict.decide.deferral import decide_batch, gather, people_of
+from verdict.decide.deferral import MAXIMUM, POOLED, decide_batch, gather, people_of
 from verdict.decide.guarantee import BETTING, Known
-from verdict.decide.outcomes import ONE_THRESHOLD
+from verdict.decide.outcomes import ONE_THRESHOLD, WITHOUT_SCORE
 from verdict.decide.policy import ABOVE_ALL, Decision
+from verdict.decide.signals import COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY
 from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
     AFTER,
     ESTIMATED,
     bind,
+    choose_score,
     compare,
     count_sources,
     halves_of,
@@ -85,6 +87,34 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     assert "thresholds in the sequence keep the promise, shown by the betting test" in told(
         "08_policy", "thresholds in the sequence", numbers
     )
+
+
+def test_the_score_that_ranks_errors_best_on_the_first_part_of_calib_decides(stage):
+    calibrated, table = choose_score(stage, CALIBRATED, KEPT)
+    by_name = dict(zip([COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY], table["aurc"], strict=True))
+    assert calibrated.score == min(by_name, key=by_name.get)
+    assert table["score"].tolist() == ["composite", MAXIMUM, POOLED] and stage.numbers["policy.n_scores"].value == 3
+    rng = np.random.default_rng(0)
+    for (split, seed), own in stage.tables.items():
+        noise = rng.normal(0, 6 if seed == KEPT.seed else 1, len(own))
+        stage.tables[split, seed] = own.assign(logit_1=own["logit_1"] + noise)
+    stage.numbers.clear()
+    calibrated, table = choose_score(stage, CALIBRATED, KEPT)
+    assert calibrated == replace(CALIBRATED, score=MEAN_PROBABILITY), "the kept model is the worse of the two"
+    row = table.set_index("score").loc[POOLED]
+    gain = stage.numbers["policy.score_gain"]
+    assert (gain.low, gain.high) == pytest.approx((-row["difference_high"], -row["difference_low"])) and gain.low > 0
+    assert stage.numbers["policy.score"].words == POOLED and stage.numbers["policy.is_composite"].value == 0
+    calib, test = (gather(stage, split, calibrated, KEPT) for split in (Split.CALIB, Split.TEST))
+    assert test.score.tolist() == test.signals[MEAN_PROBABILITY].tolist() and next(iter(test.scores)) == POOLED
+    parts = parts_of(stage, calib, calibrated, KEPT)
+    study = run_study(
+        stage, bind(stage, calib, parts), test, people_of(stage, calib.table), stage.resampler(test.groups)
+    )
+    assert study.policy.score_name == MEAN_PROBABILITY
+    rows = compare(stage, study, calib, test, halves_of(stage, calib, calibrated, KEPT)).set_index("policy")
+    assert {"composite", WITHOUT_SCORE} < set(rows.index) and POOLED not in rows.index
+    assert "policy.test.gain_over_composite" in stage.numbers
 
 
 def test_where_no_threshold_keeps_it_nothing_goes_out_and_the_page_says_so(stage):

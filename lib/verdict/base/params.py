@@ -70,7 +70,12 @@ Shares = Annotated[tuple[Fraction, ...], Field(min_length=1)]
 Floor = Annotated[float, Field(ge=0, lt=1)]
 # The signals of `verdict.decide.signals` that can hand a case to a person.
 Signal = Literal[
-    "max_probability", "entropy_confidence", "ensemble_stability", "view_stability", "conformal_confidence"
+    "max_probability",
+    "entropy_confidence",
+    "ensemble_stability",
+    "mean_probability",
+    "view_stability",
+    "conformal_confidence",
 ]
 # One floor, or one for each signal; told apart first, so that a fault is told once.
 Floors = Annotated[

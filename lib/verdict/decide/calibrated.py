@@ -13,7 +13,7 @@ import pandas as pd
 
 from verdict.base.labels import Label, Split, expected_columns
 from verdict.decide import signals as known_signals
-from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, VIEW_STABILITY
+from verdict.decide.signals import COMPOSITE, CONFORMAL_CONFIDENCE, ENSEMBLE_STABILITY, MEAN_PROBABILITY, VIEW_STABILITY
 from verdict.model.predict import answers_of, logits_of
 from verdict.stats.scores import softmax
 from verdict.workflow.stage import Stage
@@ -25,13 +25,14 @@ class Calibrated:
     """What calibration fixed: one temperature for each seed of the kept trial, and the conformal threshold in use.
 
     `temperatures` > 0; `seed`: the kept seed; `qhat`: a class is in the set if 1 - its probability is at most this;
-    `alpha` in (0, 1): level of the sets.
+    `alpha` in (0, 1): level of the sets; `score`: the score that the policy goes by, one of `signals.SCORES`.
     """
 
     temperatures: Mapping[int, float]
     seed: int
     qhat: float
     alpha: float
+    score: str = COMPOSITE
 
     @property
     def temperature(self) -> float:
@@ -53,8 +54,9 @@ class Calibrated:
         """Probabilities (n, K), conformal sets (n, K) and signals (n,) of pairs, from the answers of each seed.
 
         Stability is the agreement of models trained from several seeds on the kept model's answer (Lakshminarayanan et
-        al. 2017 train the ensemble in the same way); with one seed there is none and the signal is left out. So is that
-        of views without `view_logits` (n_views, n, K): the kept model's answers to changed views of each image.
+        al. 2017 train the ensemble in the same way), and their mean probability of it; with one seed there is neither
+        and they are left out. So is that of views without `view_logits` (n_views, n, K): the kept model's answers to
+        changed views of each image.
         ValueError if the tables do not hold the same pairs in the same order.
         """
         table = tables[self.seed]
@@ -68,7 +70,9 @@ class Calibrated:
         # The order of signals decides the last bit of their mean: this one stands last.
         of_sets = signals.pop(CONFORMAL_CONFIDENCE)
         if len(by_seed) > 1:
-            signals[ENSEMBLE_STABILITY] = known_signals.ensemble_stability(np.stack(list(by_seed.values())), answer)
+            stacked = np.stack(list(by_seed.values()))
+            signals[ENSEMBLE_STABILITY] = known_signals.ensemble_stability(stacked, answer)
+            signals[MEAN_PROBABILITY] = stacked.mean(axis=0)[np.arange(len(table)), answer]
         if view_logits is not None:
             views = np.concatenate([probs[None], softmax(view_logits / self.temperature)])
             signals[VIEW_STABILITY] = known_signals.ensemble_stability(views, answer)

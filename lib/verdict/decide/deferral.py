@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,15 @@ from verdict.decide.log.log import find_item, run_id, write_log
 from verdict.decide.log.replay import replay_log
 from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Floors, Forced, Outcomes, Policy, decide, force, price_outcomes
-from verdict.decide.signals import composite, distance_confidence
+from verdict.decide.signals import (
+    COMPOSITE,
+    ENTROPY_CONFIDENCE,
+    MAX_PROBABILITY,
+    MEAN_PROBABILITY,
+    composite,
+    distance_confidence,
+    score_of,
+)
 from verdict.decide.takeover import People, choose_people
 from verdict.model.predict import answers_of, logits_of
 from verdict.model.selection import Selection
@@ -39,6 +48,7 @@ from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, we
 TUNING = "tuning"
 MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
 POOLED = "mean probability of all models"
+SCORE_WORDS = {COMPOSITE: COMPOSITE, MAX_PROBABILITY: MAXIMUM, ENTROPY_CONFIDENCE: ENTROPY, MEAN_PROBABILITY: POOLED}
 
 
 @dataclass(frozen=True)
@@ -46,24 +56,22 @@ class Evidence:
     """Pairs of one split with what a decision depends on; nothing here knows people or prices.
 
     `table` prediction table of the kept model, n rows; `probs` (n, K): calibrated; `sets` (n, K) bool; `signals` (n,)
-    in [0, 1]; `score` (n,): their geometric mean, times the `consistency` (n,) in [0, 1] of the model's answers to
-    questions about the pair where there is one; `forced` (n,): the gate, values of `Forced`; `foreign` (n,) in [0, 1],
-    or None: p-value of each pair's being no stranger; `batch`: that of all pairs of the split; `promised`: which
-    thresholds keep the promise, where these pairs tune a policy; `pooled` (n,), of several models: the mean probability
-    that they give to the kept one's answer.
+    in [0, 1]; `forced` (n,): the gate, values of `Forced`; `by`: the score that decides, one of `signals.SCORES`;
+    `consistency` (n,) in [0, 1], where there is one: of the model's answers to questions about the pair; `foreign` (n,)
+    in [0, 1], or None: p-value of each pair's being no stranger; `batch`: that of all pairs of the split; `promised`:
+    which thresholds keep the promise, where these pairs tune a policy.
     """
 
     table: pd.DataFrame
     probs: np.ndarray
     sets: np.ndarray
     signals: Mapping[str, np.ndarray]
-    score: np.ndarray
     forced: np.ndarray
+    by: str = COMPOSITE
     consistency: np.ndarray | None = None
     foreign: np.ndarray | None = None
     batch: float | None = None
     promised: Kept | None = None
-    pooled: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -108,21 +116,37 @@ class Evidence:
     def take(self, rows: np.ndarray, *, split: str | None = None) -> Evidence:
         """Some of the pairs by a mask (n,), under another split's name where one is given."""
         table = self.table[rows].reset_index(drop=True)
-        names = ("probs", "sets", "score", "forced", "consistency", "foreign", "pooled")
+        names = ("probs", "sets", "forced", "consistency", "foreign")
         taken = {name: found[rows] for name in names if (found := getattr(self, name)) is not None}
         signals = {name: signal[rows] for name, signal in self.signals.items()}
         return replace(self, table=table if split is None else table.assign(split=split), signals=signals, **taken)
 
+    @cached_property
+    def score(self) -> np.ndarray:
+        """How far each answer is trusted, (n,) in [0, 1]."""
+        return score_of(self.by, self.signals, self.consistency)
+
     @property
-    def rivals(self) -> dict[str, np.ndarray]:
-        """Scores that do with less: with one number, with the mean of several models, or with the same composite of one
-        answer of one model, where the composite itself knows more.
+    def scores(self) -> dict[str, np.ndarray]:
+        """The score that decides, first, and its rivals: the composite, one number, the mean of several models, and the
+        composite of one answer of one model, where the composite itself knows more.
         """
         own = {name: signal for name, signal in self.signals.items() if name in known_signals.OF_ONE_ANSWER}
-        more = {} if len(own) == len(self.shown_signals) else {ONE_MODEL: composite(own)}
-        more |= {} if self.pooled is None else {POOLED: self.pooled}
-        names = {MAXIMUM: known_signals.MAX_PROBABILITY, ENTROPY: known_signals.ENTROPY_CONFIDENCE}
-        return {words: self.signals[name] for words, name in names.items()} | more
+        known = {COMPOSITE: composite(self.signals, self.consistency)}
+        if len(own) < len(self.shown_signals):
+            known[ONE_MODEL] = composite(own)
+        known |= {words: self.signals[name] for name, words in SCORE_WORDS.items() if name in self.signals}
+        return {self.own: self.score} | known
+
+    @property
+    def own(self) -> str:
+        """The name among `scores` of the one that decides."""
+        return SCORE_WORDS[self.by]
+
+    @property
+    def rivals(self) -> dict[str, np.ndarray]:
+        """`scores` without the first."""
+        return {name: score for name, score in self.scores.items() if name != self.own}
 
 
 def read_evidence(
@@ -147,12 +171,8 @@ def read_evidence(
     is_batch_foreign = limits is not None and batch is not None and batch <= limits.batch
     strange = {"foreign": foreign, "tau_pair": limits and limits.pair, "is_batch_foreign": is_batch_foreign}
     forced = force(signals, ~sets.any(axis=1), tau_critical=critical_floor, **strange)
-    pooled = None
-    if len(tables) > 1:
-        by_model = [softmax(logits_of(other) / calibrated.temperatures[seed]) for seed, other in tables.items()]
-        pooled = np.mean(by_model, axis=0)[np.arange(len(table)), answers_of(table)]
-    further = {"consistency": consistency, "foreign": foreign, "batch": batch, "pooled": pooled}
-    return Evidence(table, probs, sets, signals, composite(signals, consistency), forced, **further)
+    further = {"consistency": consistency, "foreign": foreign, "batch": batch}
+    return Evidence(table, probs, sets, signals, forced, calibrated.score, **further)
 
 
 def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) -> Evidence:

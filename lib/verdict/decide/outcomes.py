@@ -14,7 +14,7 @@ from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Statistic, W
 from verdict.stats.weighted import ratio, weighted_mean
 
 NOT_AUTO, WITHOUT_GATE = "not auto", "without gate"
-WITHOUT_PROMISE, WITHOUT_QUESTIONS, WITHOUT_COMPOSITE = "without promise", "without questions", "without composite"
+WITHOUT_PROMISE, WITHOUT_QUESTIONS, WITHOUT_SCORE = "without promise", "without questions", "without score"
 ONE_THRESHOLD = "one threshold on probability"
 
 

@@ -13,6 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from verdict.decide.signals import COMPOSITE
 from verdict.stats.scores import check_unit
 
 # The threshold that no score reaches; finite, so that a log can hold it.
@@ -71,7 +72,8 @@ class Policy:
     `t_auto`, `t_clarify` 0 <= t_clarify <= t_auto <= ABOVE_ALL: scores from `t_auto` go out alone, those in [t_clarify,
     t_auto) are clarified, those below go to a person; `tau_critical`: a pair with a signal that is at most its floor
     goes to a person whatever its score; `tau_pair`, `tau_batch`: so does a pair whose p-value of being no stranger is
-    at most the first, and every pair of a batch whose p-value is at most the second; None: no such rule.
+    at most the first, and every pair of a batch whose p-value is at most the second; None: no such rule; `score_name`:
+    the score, one of `signals.SCORES`.
     """
 
     t_auto: float
@@ -79,6 +81,7 @@ class Policy:
     tau_critical: Floors = None
     tau_pair: float | None = None
     tau_batch: float | None = None
+    score_name: str = COMPOSITE
 
     def __post_init__(self) -> None:
         if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:

@@ -17,6 +17,10 @@ ENSEMBLE_STABILITY = "ensemble_stability"
 CONFORMAL_CONFIDENCE = "conformal_confidence"
 VIEW_STABILITY = "view_stability"
 QUESTION_CONSISTENCY = "question_consistency"
+MEAN_PROBABILITY = "mean_probability"
+COMPOSITE = "composite"
+# What a policy may go by: the composite, or a signal alone.
+SCORES = (COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY)
 # The signals of one answer of one model; the others need more models, or more answers.
 OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
 
@@ -81,34 +85,43 @@ def consistency_by_pair(
 
 
 def composite(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> np.ndarray:
-    """Geometric mean of the critical signals, times the question consistency where there is one.
+    """Geometric mean of the signals, times the question consistency where there is one.
 
-    `signals` (n,) in [0, 1]: critical signals; at least one. Each is clipped to [1e-6, 1], so that none makes the
-    logarithm infinite. `consistency` (n,) in [0, 1]. Returns (n,) in [0, 1].
+    `signals` (n,) in [0, 1]: at least one besides the mean probability of several models, which is a score of its own
+    and left out. Each is clipped to [1e-6, 1], so that none makes the logarithm infinite. `consistency` (n,) in [0, 1].
+    Returns (n,) in [0, 1].
     """
-    stacked = np.stack([check_unit(f"signal {name}", signal) for name, signal in signals.items()])
+    merged = {name: signal for name, signal in signals.items() if name != MEAN_PROBABILITY}
+    stacked = np.stack([check_unit(f"signal {name}", signal) for name, signal in merged.items()])
     score = np.exp(np.log(np.clip(stacked, FLOOR, 1.0)).mean(axis=0))
     if consistency is not None:
         score = score * check_unit("consistency", consistency)
     return np.minimum(score, 1.0)
 
 
-def attainable_maximum(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> float:
+def score_of(name: str, signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> np.ndarray:
+    """The score called `name`, one of `SCORES`, (n,) in [0, 1]; arguments as in `composite`."""
+    return composite(signals, consistency) if name == COMPOSITE else check_unit(f"signal {name}", signals[name])
+
+
+def attainable_maximum(name: str, signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> float:
     """Score of a pair that had the best value of every signal at once: no pair of the table exceeds it.
 
     A threshold for automatic answers above it is out of reach.
     """
-    best = {name: np.atleast_1d(np.max(signal)) for name, signal in signals.items()}
-    return float(composite(best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
+    best = {known: np.atleast_1d(np.max(signal)) for known, signal in signals.items()}
+    return float(score_of(name, best, None if consistency is None else np.atleast_1d(np.max(consistency)))[0])
 
 
 def without_each(signals: Mapping[str, np.ndarray], consistency: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The composite without each signal, by the signal's name, "question_consistency" last where it is given.
 
-    `signals` (n,) in [0, 1]: two or more; `consistency` in [0, 1], (n,).
+    `signals` (n,) in [0, 1]: two or more that it is made of; `consistency` in [0, 1], (n,).
     """
     scores = {
-        name: composite({other: signals[other] for other in signals if other != name}, consistency) for name in signals
+        name: composite({other: signals[other] for other in signals if other != name}, consistency)
+        for name in signals
+        if name != MEAN_PROBABILITY
     }
     return scores if consistency is None else scores | {QUESTION_CONSISTENCY: composite(signals)}
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from verdict.base.labels import Split, in_words
-from verdict.base.numbers import EXACT, POINTS, SETTING, Number
+from verdict.base.numbers import EXACT, POINTS, SETTING, Number, named
 from verdict.base.params import GuaranteeParams
 from verdict.decide import deferral, outcomes
 from verdict.decide.deferral import Calibrated, Evidence, case_of, costs_of, gather
 from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
 from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import ABOVE_ALL, Costs, Decision, Forced, Policy, cost_surface, realised
-from verdict.decide.signals import without_each
+from verdict.decide.signals import COMPOSITE, MAX_PROBABILITY, SCORES, score_of, without_each
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
@@ -59,7 +59,7 @@ def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, dra
     cases = tuple(case_of(found, people, costs) for found in (calib, test))
     strange = stage.params.policy.foreign
     limits = {} if strange is None else {"tau_pair": strange.pair, "tau_batch": strange.batch}
-    policy = replace(cases[0].tune(stage.params.policy.critical_floor), **limits)
+    policy = replace(cases[0].tune(stage.params.policy.critical_floor), **limits, score_name=calib.by)
     study = PolicyStudy(*cases, policy, costs, draws)
     _store_settings(stage, study, people, calib, test)
     _store_test(stage, study)
@@ -80,30 +80,30 @@ def compare(
     stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence, halves: tuple[Evidence, ...] = ()
 ) -> pd.DataFrame:
     """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves, and
-    `.n_parts_saving` of `.n_parts`: score, gate, questions and promise that, taken away alone, are shown to save.
+    `.n_parts_saving` of `.n_parts`: score (where it is more than the largest probability), gate, questions and promise
+    that, taken away alone, are shown to save.
 
-    Other scores, with the gate and without, are held to the same promise where there is one: it is tested anew, on the
-    `halves` (see `halves_of`), by that score.
+    Other scores, those that are made like a policy's own with the gate and others without, are held to the same promise
+    where there is one: it is tested anew, on the `halves` (see `halves_of`), by that score.
     """
     rivals = {}
-    for name in (outcomes.WITHOUT_COMPOSITE, outcomes.WITHOUT_GATE, *calib.rivals):
-        is_gated = name == outcomes.WITHOUT_COMPOSITE
-        score = deferral.MAXIMUM if is_gated else name
+    without = (outcomes.WITHOUT_SCORE,) if calib.own != deferral.MAXIMUM else ()
+    for name in (*without, outcomes.WITHOUT_GATE, *calib.rivals):
+        is_gated = name in (outcomes.WITHOUT_SCORE, COMPOSITE, deferral.POOLED)
+        score = deferral.MAXIMUM if name == outcomes.WITHOUT_SCORE else name
         tuned, judged = (
-            replace(case, score=found.rivals.get(score, found.score), forced=case.forced if is_gated else None)
+            replace(case, score=found.scores.get(score, found.score), forced=case.forced if is_gated else None)
             for case, found in ((study.calib, calib), (study.test, test))
         )
         if study.calib.allowed is not None:
-            known = ((known_of(half), half.rivals.get(score, half.score)) for half in halves)
+            known = ((known_of(half), half.scores.get(score, half.score)) for half in halves)
             parts = (replace(half, score=own, is_free=half.is_free if is_gated else None) for half, own in known)
             tuned = replace(tuned, allowed=keep_promise(*parts, promise_of(stage)).thresholds)
         rivals[name] = (tuned, judged)
-    if deferral.POOLED in rivals:
-        other, own = rivals[deferral.POOLED][0], study.calib.outcomes
-        saved = realised(own.cost, other.decide(other.tune())) - realised(own.cost, study.calib.decide(study.policy))
-        found = stage.resampler(calib.groups).mean(saved, span=(-own.dearest, own.dearest))
-        stage.numbers["policy.tuning_gain_over_pooled"] = found.number(n=len(calib), split=calib.split, unit="min")
-    simplest = tuple(replace(case, allowed=None) for case in rivals[deferral.MAXIMUM])
+    simplest = tuple(
+        replace(case, score=found.signals[MAX_PROBABILITY], forced=None, allowed=None)
+        for case, found in ((study.calib, calib), (study.test, test))
+    )
     among = {"rivals": rivals, "simplest": simplest, "tau_critical": stage.params.policy.critical_floor}
     found = outcomes.compare_policies(study.calib, study.test, **among, draws=study.draws)
     rows, shared = found.set_index("policy"), {"n": len(test), "split": Split.TEST}
@@ -185,12 +185,12 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
 
 
 _SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
-_SCORES |= {"pooled": deferral.POOLED}
+_SCORES |= {"composite": COMPOSITE, "pooled": deferral.POOLED}
 _RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
 _RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
-_RIVALS |= {"no_gate": outcomes.WITHOUT_GATE, "no_composite": outcomes.WITHOUT_COMPOSITE}
+_RIVALS |= {"no_gate": outcomes.WITHOUT_GATE, "no_score": outcomes.WITHOUT_SCORE}
 _RIVALS |= {"one_threshold": outcomes.ONE_THRESHOLD}
-_PARTS = ["no_composite", "no_gate", "no_questions", "no_promise"]
+_PARTS = ["no_score", "no_gate", "no_questions", "no_promise"]
 _PRICED = dict(_SCORES)
 _PRICED |= {policy.replace(" ", "_"): policy for policy in (outcomes.WITHOUT_GATE, "always auto", "always human")}
 _PRICED |= {"without_promise": outcomes.WITHOUT_PROMISE, "random": "random", "oracle": "oracle"}
@@ -212,10 +212,19 @@ def auto_error(stage: Stage, case: outcomes.Case, policy: Policy, split: str = S
 
 def load_policy(stage: Stage, kept: Selection, *splits: str) -> tuple[Policy, Costs, People]:
     """The tuned policy, the prices and the people, who may be asked about some splits."""
-    row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    policy = Policy(**{name: None if pd.isna(value) else float(value) for name, value in row.items()})
+    policy = _stored_policy(stage)
     people = deferral.people_of(stage, deferral.tuning_table(stage, kept), *splits)
     return policy, costs_of(stage.params.policy, stage.classes), people
+
+
+def load_calibrated(stage: Stage) -> Calibrated:
+    """What calibration fixed, with the score that the policy goes by."""
+    return replace(Calibrated.load(stage), score=_stored_policy(stage).score_name)
+
+
+def _stored_policy(stage: Stage) -> Policy:
+    row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
+    return Policy(**{name: None if pd.isna(value) else value for name, value in row.items()})
 
 
 def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
@@ -232,14 +241,14 @@ def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
 
 
 def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
-    """Risk-coverage of the composite (with a band over groups), of its rivals, and of a random order."""
-    scores = {"composite": evidence.score} | evidence.rivals | {"random order": np.zeros(len(evidence))}
+    """Risk-coverage of the score that decides (with a band over groups), of its rivals, and of a random order."""
+    scores = evidence.scores | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
     curves = {name: risk_coverage(score, wrong, n_points=N_CURVE_POINTS) for name, score in scores.items()}
-    own, ranked = curves["composite"], Ranked(evidence.score, wrong)
+    own, ranked = curves[evidence.own], Ranked(evidence.score, wrong)
     drawn = np.concatenate([ranked.risk_at(own["coverage"].to_numpy(), part) for _, part in draws.parts()])
     band = [draws.around(value, column) for value, column in zip(own["risk"], drawn.T, strict=True)]
-    curves["composite"] = own.assign(low=[found.low for found in band], high=[found.high for found in band])
+    curves[evidence.own] = own.assign(low=[found.low for found in band], high=[found.high for found in band])
     return curves
 
 
@@ -249,32 +258,72 @@ def curve_table(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.DataFrame:
-    """How well scores rank the model's errors: the composite, what does with less, and the composite without a signal.
+    """How well scores rank the model's errors: the one that decides, its rivals, and the composite without a signal.
 
-    Returns score, aurc and difference (to the composite, paired; above zero: it ranks worse) with intervals; scores
-    that rank alike share a row. Numbers `policy.test.aurc_<score>` and `.aurc_gain_over_<score>` of the composite and
-    its rivals, and of `n_signals` how many are shown to help the composite (`n_helping`) and to harm it (`n_harming`).
+    Returns score, aurc and difference (to the first, paired; above zero: it ranks worse) with intervals; scores that
+    rank alike share a row. Numbers `policy.test.aurc` and, of rivals, `.aurc_<score>` and `.aurc_gain_over_<score>`,
+    and of the `n_signals` of the composite how many are shown to help it (`n_helping`) and to harm it (`n_harming`).
     """
+    rivals, shared = evidence.rivals, {"n": len(evidence), "split": evidence.split}
+    stored = {score: name for name, score in _SCORES.items()}
+    found = {name: _ranked(score, evidence, draws) for name, score in evidence.scores.items()}
+    rows = [{"score": name} | bounded(_beside(one, found[evidence.own], draws)) for name, one in found.items()]
+    stage.numbers["policy.test.aurc"] = draws.around(*found[evidence.own]).number(**shared)
+    for name in rivals:
+        beside = _beside(found[name], found[evidence.own], draws)
+        stage.numbers[f"policy.test.aurc_{stored[name]}"] = beside["aurc"].number(**shared)
+        gap = stored_number(beside["difference"], draws, **shared)
+        stage.numbers[f"policy.test.aurc_gain_over_{stored[name]}"] = gap
+    gaps = []
     removed = without_each(evidence.signals, evidence.consistency)
-    scores = {"composite": evidence.score, **evidence.rivals}
-    scores |= {f"composite without {in_words(name)}": score for name, score in removed.items()}
-    stored = {score: name for name, score in _SCORES.items()} | {"composite": "composite"}
-    rows, own, shared = [], None, {"n": len(evidence), "split": evidence.split}
-    for name, score in scores.items():
-        statistic = Ranked(score, evidence.is_wrong).aurc
-        found = float(statistic(None)), draws.replicates(statistic)
-        own = own or found
-        aurc, gap = draws.around(*found), outcomes.unless_given(draws.around(found[0] - own[0], found[1] - own[1]))
-        rows.append({"score": name} | bounded({"aurc": aurc, "difference": gap}))
-        if short := stored.get(name):
-            stage.numbers[f"policy.test.aurc_{short}"] = aurc.number(**shared)
-        if name in evidence.rivals:
-            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = stored_number(gap, draws, **shared)
-    table = pd.DataFrame(rows)
-    less = table.iloc[len(scores) - len(removed) :]
-    counts = {"n_helping": (less["difference_low"] > 0).sum(), "n_harming": (less["difference_high"] < 0).sum()}
+    for name, score in removed.items():
+        one = _ranked(score, evidence, draws)
+        beside = _beside(one, found[evidence.own], draws)
+        gaps.append(_beside(one, found[COMPOSITE], draws)["difference"])
+        rows.append({"score": f"composite without {in_words(name)}"} | bounded(beside))
+    counts = {"n_helping": sum(gap.low > 0 for gap in gaps), "n_harming": sum(gap.high < 0 for gap in gaps)}
     stage.counts("policy.test", {"n_signals": len(removed), **counts})
-    return merged(table, "score")
+    return merged(pd.DataFrame(rows), "score")
+
+
+_Areas = tuple[float, np.ndarray]
+
+
+def _ranked(score: np.ndarray, evidence: Evidence, draws: Resampler) -> _Areas:
+    """Area under the risk-coverage curve, and its replicates."""
+    statistic = Ranked(score, evidence.is_wrong).aurc
+    return float(statistic(None)), draws.replicates(statistic)
+
+
+def _beside(found: _Areas, other: _Areas, draws: Resampler) -> dict[str, Interval]:
+    """An area, and its paired difference to another."""
+    gap = draws.around(found[0] - other[0], found[1] - other[1])
+    return {"aurc": draws.around(*found), "difference": outcomes.unless_given(gap)}
+
+
+def choose_score(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple[Calibrated, pd.DataFrame]:
+    """Which of `signals.SCORES` decides: the one that ranks errors best on the first part of calib, which no promise is
+    tested on; of equal ones the first.
+
+    Returns `calibrated` with it, and score, aurc and difference (to the composite) with intervals. Numbers
+    `policy.n_scores`, `.score` (its name), `.is_composite`, `.is_max_probability` and `.score_gain`, by how much its
+    area is smaller there than the composite's.
+    """
+    calib = gather(stage, Split.CALIB, calibrated, kept)
+    first, _ = halves_of(stage, calib, calibrated, kept)
+    draws = stage.resampler(first.groups)
+    known = [name for name in SCORES if name == COMPOSITE or name in first.signals]
+    found = {name: _ranked(score_of(name, first.signals, first.consistency), first, draws) for name in known}
+    beside = {name: _beside(one, found[COMPOSITE], draws) for name, one in found.items()}
+    chosen = min(known, key=lambda name: found[name][0])
+    gain = _beside(found[COMPOSITE], found[chosen], draws)["difference"]
+    stage.numbers["policy.score_gain"] = stored_number(gain, draws, n=len(first), split=Split.CALIB)
+    table = pd.DataFrame([{"score": deferral.SCORE_WORDS[name]} | bounded(one) for name, one in beside.items()])
+    stage.counts("policy", {"n_scores": len(known)})
+    for name in (COMPOSITE, MAX_PROBABILITY):
+        stage.number(f"policy.is_{name}", chosen == name, kind=EXACT)
+    stage.numbers["policy.score"] = named(deferral.SCORE_WORDS[chosen])
+    return replace(calibrated, score=chosen), table
 
 
 def surface_of(case: outcomes.Case, policy: Policy, *, n_points: int = 41) -> tuple[pd.DataFrame, tuple[int, int]]:

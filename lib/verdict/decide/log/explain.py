@@ -2,6 +2,7 @@
 
 from verdict.decide.log.log import Item
 from verdict.decide.policy import floors_of
+from verdict.decide.signals import COMPOSITE, MEAN_PROBABILITY
 from verdict.stats.scores import top_class
 
 
@@ -18,13 +19,11 @@ def explain_item(item: Item) -> str:
     signals = ", ".join(f"{name} {_shown(value)}" for name, value in item.signals.items())
     plausible = "{" + ", ".join(item.conformal_set) + "}" if item.conformal_set else "empty: no class is plausible"
     weakest = min(item.signals, key=item.signals.__getitem__)
-    times = " times the consistency of the answers to questions, "
-    times = "" if item.consistency is None else times + _shown(item.consistency)
     lines = [
         f"Pair {item.pair_id} ({', '.join([*named, f'split {item.split}'])}){said}",
         f"The model answers {item.model_answer}. Probabilities at temperature {item.temperature:.3g}: {probs}.",
         f"Signals: {signals}; the weakest is {weakest}. The conformal set is {plausible}.",
-        f"Score {_shown(item.score)}, the geometric mean of the signals{times}.",
+        f"Score {_shown(item.score)}, {_made_of(item)}.",
         f"Decision: {item.decision}. {_why(item)}",
     ]
     if item.clarification is not None:
@@ -36,6 +35,14 @@ def explain_item(item: Item) -> str:
         lines.append(f"The person answered {item.human_answer}.")
     lines += [_ending(item), f"Model {item.model_hash}, parameters {item.params_hash}, run {item.run_id}."]
     return "\n".join(_printable(line) for line in lines)
+
+
+def _made_of(item: Item) -> str:
+    if item.thresholds.score_name != COMPOSITE:
+        return item.thresholds.score_name
+    apart = f" but {MEAN_PROBABILITY}" if MEAN_PROBABILITY in item.signals else ""
+    times = "" if item.consistency is None else " times the consistency of the answers to questions, "
+    return f"the geometric mean of the signals{apart}{times and times + _shown(item.consistency)}"
 
 
 def _why(item: Item) -> str:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from verdict.base.artifacts import content_hash, whole_file
 from verdict.base.refusals import shown
 from verdict.decide.policy import Policy
+from verdict.decide.signals import COMPOSITE
 
 N_ALIKE = 3
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -42,7 +43,8 @@ class Promised(_Strict):
 class Thresholds(_Strict):
     """The policy that decided, and the conformal quantile behind the set (null where the set has no single one).
 
-    `batch` is the p-value of "this batch is no stranger", null where none was asked for; so is `promise`.
+    `score_name`: "composite", or the signal that is the score; `batch`: p-value of "this batch is no stranger", null
+    where none was asked for; so is `promise`.
     """
 
     t_auto: float
@@ -50,6 +52,7 @@ class Thresholds(_Strict):
     tau_critical: float | dict[str, float] | None
     tau_pair: Unit | None = None
     tau_batch: Unit | None = None
+    score_name: Text = COMPOSITE
     qhat: float | None
     batch: Unit | None = None
     promise: Promised | None = None
@@ -57,7 +60,7 @@ class Thresholds(_Strict):
     @property
     def policy(self) -> Policy:
         """The same as a policy; ValueError for thresholds that no policy has."""
-        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch)
+        return Policy(self.t_auto, self.t_clarify, self.tau_critical, self.tau_pair, self.tau_batch, self.score_name)
 
     @property
     def is_batch_foreign(self) -> bool:
@@ -122,6 +125,8 @@ class Item(_Strict):
             by_class.append(self.clarification.posterior)
         if any(len(column) != len(self.classes) for column in by_class):
             raise ValueError("expected distinct classes, and logits, probs and posterior of one length with them")
+        if self.thresholds.score_name not in (COMPOSITE, *self.signals):
+            raise ValueError(f"the score {shown(self.thresholds.score_name)} is no signal of the item")
         return self
 
     @property

@@ -15,7 +15,7 @@ from verdict.base.artifacts import sha256_file
 from verdict.data.pairs import make_pair_id
 from verdict.decide.log.log import Item, read_log
 from verdict.decide.policy import Decision, Forced, decide, force
-from verdict.decide.signals import composite, of_one_answer
+from verdict.decide.signals import of_one_answer, score_of
 from verdict.stats.scores import softmax, top_class
 
 TOLERANCE = 1e-9
@@ -177,7 +177,7 @@ def _recomputed(items: list[Item]) -> Iterator[tuple[str, Any, Any]]:
     yield "probs", logged("probs"), probs
     of_signals = of_one_answer(usable, sets)
     yield from ((f"signals.{name}", signals[name], of_signals[name]) for name in of_signals if name in signals)
-    yield "score", score, composite(signals, logged("consistency"))
+    yield "score", score, score_of(limits.score_name, signals, logged("consistency"))
     equal = {
         "set_size": list(map(len, members)),
         "conformal_set": [

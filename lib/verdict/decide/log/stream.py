@@ -37,7 +37,7 @@ from verdict.decide.log.items import DecidedBatch, iter_items
 from verdict.decide.log.log import Item, reason
 from verdict.decide.log.stored import Stored
 from verdict.decide.policy import decide, force
-from verdict.decide.signals import composite, distance_confidence, of_one_answer
+from verdict.decide.signals import distance_confidence, of_one_answer, score_of
 from verdict.stats.scores import softmax
 
 SPLIT = "new"
@@ -254,7 +254,7 @@ def _decided(stored: Stored, rows: Rows, logits: np.ndarray, test: StreamTest) -
         tau_pair=limits.tau_pair,
         is_batch_foreign=False if batch is None else batch <= limits.tau_batch,
     )
-    score = composite(signals, consistency)
+    score = score_of(limits.score_name, signals, consistency)
     return iter_items(
         DecidedBatch(
             **texts,
