@@ -138,7 +138,10 @@ def test_rankings_are_compared_with_the_composite_on_the_same_resamples(stage):
     assert own["difference_high"] - own["difference_low"] < own["aurc_high"] - own["aurc_low"], "paired"
 
 
-def test_the_page_on_people_goes_on_from_the_stored_policy(stage, monkeypatch):
+@pytest.mark.parametrize("floor", [0.05, {}, {"mean_probability": 0.2, "max_probability": 0.0}])
+def test_the_page_on_people_goes_on_from_the_stored_policy(stage, monkeypatch, floor):
+    settings = stage.all_params.policy.model_copy(update={"critical_floor": floor})
+    stage._params = stage.all_params.model_copy(update={"policy": settings})
     study, calib, test, people = studied(stage)
     for name, table in study.tables().items():
         table.to_parquet(stage.folder / f"{name}.parquet")

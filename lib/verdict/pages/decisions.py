@@ -50,7 +50,8 @@ class PolicyStudy:
     def tables(self) -> dict[str, pd.DataFrame]:
         """What later pages read: thresholds in one row, those that keep the promise, and the branches on test."""
         allowed = pd.DataFrame({"threshold": [] if self.calib.allowed is None else self.calib.allowed}, dtype=float)
-        return {"policy": pd.DataFrame([asdict(self.policy)]), "allowed": allowed, "branches": self.evaluation.branches}
+        policy = pd.DataFrame([asdict(self.policy)]).drop(columns="tau_critical")
+        return {"policy": policy, "allowed": allowed, "branches": self.evaluation.branches}
 
 
 def run_study(stage: Stage, calib: Evidence, test: Evidence, people: People, draws: Resampler) -> PolicyStudy:
@@ -224,7 +225,8 @@ def load_calibrated(stage: Stage) -> Calibrated:
 
 def _stored_policy(stage: Stage) -> Policy:
     row = pd.read_parquet(stage.upstream("08_policy", "policy.parquet")).iloc[0]
-    return Policy(**{name: None if pd.isna(value) else value for name, value in row.items()})
+    stored = {name: None if pd.isna(value) else value for name, value in row.items()}
+    return Policy(**stored, tau_critical=stage.params.policy.critical_floor)
 
 
 def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
