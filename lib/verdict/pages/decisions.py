@@ -266,26 +266,21 @@ def ranking_table(stage: Stage, evidence: Evidence, draws: Resampler) -> pd.Data
     rank alike share a row. Numbers `policy.test.aurc` and, of rivals, `.aurc_<score>` and `.aurc_gain_over_<score>`,
     and of the `n_signals` of the composite how many are shown to help it (`n_helping`) and to harm it (`n_harming`).
     """
-    rivals, shared = evidence.rivals, {"n": len(evidence), "split": evidence.split}
-    stored = {score: name for name, score in _SCORES.items()}
-    found = {name: _ranked(score, evidence, draws) for name, score in evidence.scores.items()}
-    rows = [{"score": name} | bounded(_beside(one, found[evidence.own], draws)) for name, one in found.items()]
-    stage.numbers["policy.test.aurc"] = draws.around(*found[evidence.own]).number(**shared)
-    for name in rivals:
-        beside = _beside(found[name], found[evidence.own], draws)
-        stage.numbers[f"policy.test.aurc_{stored[name]}"] = beside["aurc"].number(**shared)
-        gap = stored_number(beside["difference"], draws, **shared)
-        stage.numbers[f"policy.test.aurc_gain_over_{stored[name]}"] = gap
-    gaps = []
     removed = without_each(evidence.signals, evidence.consistency)
-    for name, score in removed.items():
-        one = _ranked(score, evidence, draws)
-        beside = _beside(one, found[evidence.own], draws)
-        gaps.append(_beside(one, found[COMPOSITE], draws)["difference"])
-        rows.append({"score": f"composite without {in_words(name)}"} | bounded(beside))
+    removed = {f"composite without {in_words(name)}": score for name, score in removed.items()}
+    found = {name: _ranked(score, evidence, draws) for name, score in (evidence.scores | removed).items()}
+    beside = {name: _beside(one, found[evidence.own], draws) for name, one in found.items()}
+    shared = {"n": len(evidence), "split": evidence.split}
+    stage.numbers["policy.test.aurc"] = beside[evidence.own]["aurc"].number(**shared)
+    for short, name in _SCORES.items():
+        if name in evidence.rivals:
+            stage.numbers[f"policy.test.aurc_{short}"] = beside[name]["aurc"].number(**shared)
+            gap = stored_number(beside[name]["difference"], draws, **shared)
+            stage.numbers[f"policy.test.aurc_gain_over_{short}"] = gap
+    gaps = [_beside(found[name], found[COMPOSITE], draws)["difference"] for name in removed]
     counts = {"n_helping": sum(gap.low > 0 for gap in gaps), "n_harming": sum(gap.high < 0 for gap in gaps)}
     stage.counts("policy.test", {"n_signals": len(removed), **counts})
-    return merged(pd.DataFrame(rows), "score")
+    return merged(pd.DataFrame([{"score": name} | bounded(one) for name, one in beside.items()]), "score")
 
 
 _Areas = tuple[float, np.ndarray]
