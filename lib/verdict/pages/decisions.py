@@ -243,10 +243,17 @@ def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
 
 
 def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:
-    """Risk-coverage of the score that decides (with a band over groups), of its rivals, and of a random order."""
+    """Risk-coverage of the score that decides (with a band over groups), of its rivals, and of a random order; rivals
+    that are alike share a curve.
+    """
     scores = evidence.scores | {"random order": np.zeros(len(evidence))}
     wrong = evidence.is_wrong
-    curves = {name: risk_coverage(score, wrong, n_points=N_CURVE_POINTS) for name, score in scores.items()}
+    curves: dict[str, pd.DataFrame] = {}
+    for name, score in scores.items():
+        curve = risk_coverage(score, wrong, n_points=N_CURVE_POINTS)
+        alike = [other for other in curves if other != evidence.own and np.allclose(curves[other], curve)]
+        curves[", ".join([*alike, name])] = curve
+        curves = {other: drawn for other, drawn in curves.items() if other not in alike}
     own, ranked = curves[evidence.own], Ranked(evidence.score, wrong)
     drawn = np.concatenate([ranked.risk_at(own["coverage"].to_numpy(), part) for _, part in draws.parts()])
     band = [draws.around(value, column) for value, column in zip(own["risk"], drawn.T, strict=True)]
