@@ -1,5 +1,6 @@
 """From predictions to a policy: signals of several seeds, people by hand, and a log that replays."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -203,6 +204,13 @@ def test_the_drawn_answers_scatter_around_the_expected_ones(stage):
     assert drawn == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / len(found)))
 
 
+def test_a_floor_for_a_signal_that_the_report_lacks_is_refused(stage):
+    settings = stage.all_params.policy.model_copy(update={"critical_floor": {"view_stability": 0.5}})
+    stage._params = stage.all_params.model_copy(update={"policy": settings})
+    with pytest.raises(ValueError, match=r"floor gives a floor to \['view_stability'\].* it has \['max_probability',"):
+        gather(stage, "test", CALIBRATED, KEPT)
+
+
 def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     people, costs = people_of(stage, stage.tables["calib", 11]), costs_of(stage.params.policy, class_names())
     found = gather(stage, "test", CALIBRATED, KEPT)
@@ -221,6 +229,16 @@ def test_the_log_replays_and_explains_each_branch(stage, tmp_path):
     assert "at a glance" in words["why"].iloc[1]
     assert np.array_equal(np.unique(batch.decision), [int(branch) for branch in Decision])
     assert batch.cost.min() >= 0
+    shared = {"kept": KEPT, "costs": costs}
+    others = {
+        decide_batch(stage, found, people, own, calibrated=fixed, **shared).run_id
+        for own, fixed in (
+            (policy, CALIBRATED),
+            (policy, replace(CALIBRATED, qhat=0.8)),
+            (replace(policy, t_clarify=0.0), CALIBRATED),
+        )
+    }
+    assert batch.run_id in others and len(others) == 3, "what was tuned names the run"
     table = log_table(stage, path, batch, stage.resampler(batch.group_id)).set_index("quantity")["value"]
     assert [number.value for number in table] == [701, 0, pytest.approx(batch.cost.mean())]
     assert stage.numbers["policy.test.cost_logged"].low < batch.cost.mean()

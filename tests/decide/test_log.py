@@ -122,7 +122,7 @@ def test_what_is_written_is_read_and_replays(log, tmp_path):
         ({"decision": "clarify"}, {"clarification": None}, "clarification, human_answer"),
         ({"decision": "auto", "final_answer": "entailment"}, {"final_answer": "contradiction"}, "final_answer"),
         ({"decision": "auto", "model_answer": "entailment"}, {"model_answer": "contradiction"}, "model_answer"),
-        ({"decision": "auto"}, {"model_hash": "m1"}, "run"),
+        ({"decision": "auto"}, {"model_hash": "m1"}, "policy"),
         ({"decision": "auto"}, {"pair_id": f"{0:016x}"}, "pair_id"),
         ({"decision": "clarify"}, {"cost": 0.5}, "cost"),
         ({"decision": "clarify"}, {"thresholds": THRESHOLDS | {"t_clarify": 0.9}}, "item"),
@@ -323,16 +323,27 @@ def test_a_log_holds_which_score_decided_and_is_decided_again_by_it(tmp_path):
     write_log(path, iter_items(replace(batch, **decided, cost=None)))
     assert replay_log(path).is_identical, replay_log(path).text
     number, item = first_of(path, decision="auto")
-    assert f"Score {item.score:.3f}, mean_probability." in explain_item(item)
+    assert f"Score {item.score:.3f}, the mean probability of all models." in explain_item(item)
     composed = replace(batch, signals=signals, cost=None)
     write_log(tmp_path / "composite.jsonl", iter_items(composed))
     assert replay_log(tmp_path / "composite.jsonl").is_identical
     _, other = first_of(tmp_path / "composite.jsonl", decision="auto")
-    assert "the geometric mean of the signals but mean_probability times the consistency" in explain_item(other)
+    assert "the geometric mean of the signals but mean_probability, times the consistency" in explain_item(other)
     rewrite(path, number, thresholds=item.thresholds.model_dump() | {"score_name": "composite"})
-    assert "score" in {difference.field for difference in replay_log(path).first}
-    rewrite(path, number, thresholds=item.thresholds.model_dump() | {"score_name": "luck"})
-    assert "the score 'luck' is no signal of the item" in replay_log(path).text
+    assert {"score", "policy"} <= {difference.field for difference in replay_log(path).first}
+    for name in ("luck", ENTROPY_CONFIDENCE):
+        rewrite(path, number, thresholds=item.thresholds.model_dump() | {"score_name": name})
+        assert "score_name must be one of" in replay_log(path).text
+    shared = {"thresholds": item.thresholds.model_dump(), "signals": {"max_probability": 0.5}}
+    rewrite(path, number, **shared)
+    assert "the score 'mean_probability' is no signal of the item" in replay_log(path).text
+
+
+@pytest.mark.parametrize("change", [{"t_clarify": 0.0}, {"qhat": 1.0}, {"tau_pair": 0.001}])
+def test_lines_that_follow_from_other_thresholds_are_told(log, change):
+    number, item = first_of(log, decision="auto")
+    rewrite(log, number, thresholds=item.thresholds.model_dump() | change)
+    assert "policy" in {difference.field for difference in replay_log(log).first}
 
 
 def test_explanations_do_not_round_doubt_away_nor_speak_of_images_that_are_none(log):

@@ -286,6 +286,9 @@ def test_what_the_policy_was_tuned_with_must_be_given(report, tmp_path):
         run(stored, given(log, "pair_id", "logits", "foreign"), tmp_path / "out.jsonl")
     with pytest.raises(ValueError, match="column 'foreign': is missing"):
         run(stored, given(log, "pair_id", "logits", "signals"), tmp_path / "out.jsonl")
+    twice = given(log, "pair_id", "logits", "signals", "foreign", ensemble_stability=0.25)[:1]
+    with pytest.raises(ValueError, match=r"'ensemble_stability': stands twice, as .* among signals and as 0\.25"):
+        run(stored, twice, tmp_path / "out.jsonl")
     far = given(log, "pair_id", "logits", "signals", distance=1e6)
     counts = run(stored, far, tmp_path / "out.jsonl")
     assert counts["forced by foreign"] > 100

@@ -8,9 +8,9 @@ import pytest
 from page_text import told
 from simulated_stage import CALIBRATED, KEPT, make_stage, with_people
 from verdict.base.numbers import EXACT, SETTING
-from verdict.decide.deferral import ONE_MODEL, POOLED, gather, people_of
+from verdict.decide.deferral import ONE_MODEL, gather, people_of
 from verdict.decide.policy import realised
-from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, composite
+from verdict.decide.signals import CONFORMAL_CONFIDENCE, ENTROPY_CONFIDENCE, MAX_PROBABILITY, POOLED, composite
 from verdict.pages import decisions
 
 

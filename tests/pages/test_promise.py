@@ -9,11 +9,11 @@ from page_text import told
 from simulated_stage import CALIBRATED, KEPT, make_stage
 from verdict.base.labels import Split
 from verdict.base.numbers import EXACT
-from verdict.decide.deferral import MAXIMUM, POOLED, decide_batch, gather, people_of
+from verdict.decide.deferral import decide_batch, gather, people_of
 from verdict.decide.guarantee import BETTING, Known
 from verdict.decide.outcomes import ONE_THRESHOLD, WITHOUT_SCORE
 from verdict.decide.policy import ABOVE_ALL, Decision
-from verdict.decide.signals import COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY
+from verdict.decide.signals import COMPOSITE, MAX_PROBABILITY, MAXIMUM, MEAN_PROBABILITY, POOLED
 from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
     AFTER,
@@ -89,11 +89,15 @@ def test_the_policy_is_the_cheapest_that_keeps_its_promise(stage):
     )
 
 
-def test_the_score_that_ranks_errors_best_on_the_first_part_of_calib_decides(stage):
+def test_the_score_that_ranks_errors_best_on_the_first_part_of_calib_decides(stage, tmp_path):
     calibrated, table = choose_score(stage, CALIBRATED, KEPT)
     by_name = dict(zip([COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY], table["aurc"], strict=True))
     assert calibrated.score == min(by_name, key=by_name.get)
     assert table["score"].tolist() == ["composite", MAXIMUM, POOLED] and stage.numbers["policy.n_scores"].value == 3
+    certain = {key: own.assign(logit_0=40.0, logit_1=-40.0) for key, own in stage.tables.items()}
+    alike = make_stage("08_policy", tmp_path)
+    alike.tables = certain
+    assert choose_score(alike, CALIBRATED, KEPT)[0].score == COMPOSITE, "of equal ones the first"
     rng = np.random.default_rng(0)
     for (split, seed), own in stage.tables.items():
         noise = rng.normal(0, 6 if seed == KEPT.seed else 1, len(own))

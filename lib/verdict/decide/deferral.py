@@ -17,6 +17,7 @@ import pandas as pd
 from verdict.base.artifacts import content_hash
 from verdict.base.labels import Split, in_words
 from verdict.base.params import ForeignParams, PolicyParams
+from verdict.base.refusals import listed
 from verdict.decide import signals as known_signals
 from verdict.decide.calibrated import Calibrated, logits_of_views, pair_consistency, usual_consistency
 from verdict.decide.foreign import batch_p_value, one_of_each, watched
@@ -29,9 +30,7 @@ from verdict.decide.outcomes import Case
 from verdict.decide.policy import Costs, Floors, Forced, Outcomes, Policy, decide, force, price_outcomes
 from verdict.decide.signals import (
     COMPOSITE,
-    ENTROPY_CONFIDENCE,
-    MAX_PROBABILITY,
-    MEAN_PROBABILITY,
+    SCORE_WORDS,
     composite,
     distance_confidence,
     score_of,
@@ -43,12 +42,10 @@ from verdict.stats.scores import softmax
 from verdict.stats.uncertainty import Resampler
 from verdict.workflow.stage import Stage
 from verdict.workflow.stage_parameters import resolved
-from verdict.workflow.stages import DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
+from verdict.workflow.stages import CLIP, DISTANCES, QUESTIONS, TRIAL_STAGE, VIEWS, weights_file
 
 TUNING = "tuning"
-MAXIMUM, ENTROPY, ONE_MODEL = "maximum probability", "entropy", "composite of one answer"
-POOLED = "mean probability of all models"
-SCORE_WORDS = {COMPOSITE: COMPOSITE, MAX_PROBABILITY: MAXIMUM, ENTROPY_CONFIDENCE: ENTROPY, MEAN_PROBABILITY: POOLED}
+ONE_MODEL = "composite of one answer"
 
 
 @dataclass(frozen=True)
@@ -184,16 +181,23 @@ def gather(stage: Stage, split: str, calibrated: Calibrated, kept: Selection) ->
     if asked is not None and len(asked):
         usual = usual_consistency(stage, kept.trial, calibrated)
         consistency = pair_consistency(asked, own, calibrated, stage.classes, usual=usual)
-    return read_evidence(
+    floors = stage.params.policy.critical_floor
+    evidence = read_evidence(
         tables,
         calibrated,
-        critical_floor=stage.params.policy.critical_floor,
+        critical_floor=floors,
         view_logits=None if views is None else logits_of_views(views, own),
         consistency=consistency,
         limits=limits,
         foreign=known and known.pairs,
         batch=known and known.batch,
     )
+    # CLIP shares the parameters, and has fewer signals.
+    absent = floors.keys() - evidence.signals.keys() if isinstance(floors, Mapping) and stage.given != CLIP else ()
+    if absent:
+        names = f"{listed(sorted(absent))}, which this report does not have; it has {listed(evidence.signals)}"
+        raise ValueError(f"policy.critical_floor gives a floor to {names}")
+    return evidence
 
 
 @dataclass(frozen=True)
@@ -334,6 +338,9 @@ def decide_batch(
     """
     table, model_hash, ids = evidence.table, _model_hash(stage, kept), evidence.table["pair_id"].to_numpy()
     params_hash = content_hash(resolved(stage.all_params, stage.name))
+    qhat = calibrated.qhat if np.isfinite(calibrated.qhat) else None
+    # What was tuned on data names the run too: a log of other thresholds is another policy's.
+    limits = {"policy": asdict(policy), "qhat": qhat, "temperature": calibrated.temperature}
     decision = decide(evidence.score, policy, forced=evidence.forced)
     asked = people.ask(ids, evidence.y_true, evidence.probs)
     answers = people.careful.answers(ids, evidence.y_true)
@@ -352,9 +359,9 @@ def decide_batch(
         classes=stage.classes,
         model_hash=model_hash,
         params_hash=params_hash,
-        run_id=run_id(model=model_hash, params=params_hash, stage=stage.name),
+        run_id=run_id(model=model_hash, params=params_hash, stage=stage.name, **limits),
         hypothesis=pairs["hypothesis"].reindex(ids).to_numpy() if "hypothesis" in pairs else None,
-        qhat=calibrated.qhat if np.isfinite(calibrated.qhat) else None,
+        qhat=qhat,
         clarification=asked,
         questions=people.questions.texts,
         response_names=people.questions.responses,

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from verdict.decide.signals import COMPOSITE
+from verdict.decide.signals import COMPOSITE, SCORES
 from verdict.stats.scores import check_unit
 
 # The threshold that no score reaches; finite, so that a log can hold it.
@@ -86,6 +86,8 @@ class Policy:
     def __post_init__(self) -> None:
         if not 0 <= self.t_clarify <= self.t_auto <= ABOVE_ALL:
             raise ValueError(f"expected 0 <= t_clarify <= t_auto <= ABOVE_ALL, got {self.t_clarify} and {self.t_auto}")
+        if self.score_name not in SCORES:
+            raise ValueError(f"score_name must be one of {SCORES}, got {self.score_name!r}")
         own = self.tau_critical if isinstance(self.tau_critical, Mapping) else {"tau_critical": self.tau_critical}
         for name, tau in {**own, "tau_pair": self.tau_pair, "tau_batch": self.tau_batch}.items():
             if tau is not None and not 0 <= tau <= 1:

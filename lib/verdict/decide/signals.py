@@ -21,6 +21,8 @@ MEAN_PROBABILITY = "mean_probability"
 COMPOSITE = "composite"
 # What a policy may go by: the composite, or a signal alone.
 SCORES = (COMPOSITE, MAX_PROBABILITY, MEAN_PROBABILITY)
+MAXIMUM, ENTROPY, POOLED = "maximum probability", "entropy", "mean probability of all models"
+SCORE_WORDS = {COMPOSITE: COMPOSITE, MAX_PROBABILITY: MAXIMUM, ENTROPY_CONFIDENCE: ENTROPY, MEAN_PROBABILITY: POOLED}
 # The signals of one answer of one model; the others need more models, or more answers.
 OF_ONE_ANSWER = (MAX_PROBABILITY, ENTROPY_CONFIDENCE, CONFORMAL_CONFIDENCE)
 

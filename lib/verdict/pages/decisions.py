@@ -18,7 +18,17 @@ from verdict.decide.deferral import Calibrated, Evidence, case_of, costs_of, gat
 from verdict.decide.guarantee import BETTING, Known, Promise, groups_needed, keep_promise, resemblance, steps_of
 from verdict.decide.people import ConfusionHuman, PairHuman
 from verdict.decide.policy import ABOVE_ALL, Costs, Decision, Forced, Policy, cost_surface, realised
-from verdict.decide.signals import COMPOSITE, MAX_PROBABILITY, SCORES, score_of, without_each
+from verdict.decide.signals import (
+    COMPOSITE,
+    ENTROPY,
+    MAX_PROBABILITY,
+    MAXIMUM,
+    POOLED,
+    SCORE_WORDS,
+    SCORES,
+    score_of,
+    without_each,
+)
 from verdict.decide.takeover import People, facts_asked
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
@@ -88,10 +98,10 @@ def compare(
     where there is one: it is tested anew, on the `halves` (see `halves_of`), by that score.
     """
     rivals = {}
-    without = (outcomes.WITHOUT_SCORE,) if calib.own != deferral.MAXIMUM else ()
+    without = (outcomes.WITHOUT_SCORE,) if calib.own != MAXIMUM else ()
     for name in (*without, outcomes.WITHOUT_GATE, *calib.rivals):
-        is_gated = name in (outcomes.WITHOUT_SCORE, COMPOSITE, deferral.POOLED)
-        score = deferral.MAXIMUM if name == outcomes.WITHOUT_SCORE else name
+        is_gated = name in (outcomes.WITHOUT_SCORE, COMPOSITE, POOLED)
+        score = MAXIMUM if name == outcomes.WITHOUT_SCORE else name
         tuned, judged = (
             replace(case, score=found.scores.get(score, found.score), forced=case.forced if is_gated else None)
             for case, found in ((study.calib, calib), (study.test, test))
@@ -185,8 +195,8 @@ def _store_test(stage: Stage, study: PolicyStudy) -> None:
     stage.numbers["policy.test.smallest_share"] = min(shares, key=lambda share: share.value)
 
 
-_SCORES = {"max_probability": deferral.MAXIMUM, "entropy": deferral.ENTROPY, "one_model": deferral.ONE_MODEL}
-_SCORES |= {"composite": COMPOSITE, "pooled": deferral.POOLED}
+_SCORES = {"max_probability": MAXIMUM, "entropy": ENTROPY, "one_model": deferral.ONE_MODEL}
+_SCORES |= {"composite": COMPOSITE, "pooled": POOLED}
 _RIVALS = {"auto": "always auto", "human": "always human"} | _SCORES
 _RIVALS |= {"no_promise": outcomes.WITHOUT_PROMISE, "no_questions": outcomes.WITHOUT_QUESTIONS}
 _RIVALS |= {"no_gate": outcomes.WITHOUT_GATE, "no_score": outcomes.WITHOUT_SCORE}
@@ -319,14 +329,16 @@ def choose_score(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple
     known = [name for name in SCORES if name == COMPOSITE or name in first.signals]
     found = {name: _ranked(score_of(name, first.signals, first.consistency), first, draws) for name in known}
     beside = {name: _beside(one, found[COMPOSITE], draws) for name, one in found.items()}
-    chosen = min(known, key=lambda name: found[name][0])
+    # Where rounding alone parts them, the first.
+    smallest = min(one[0] for one in found.values())
+    chosen = next(name for name in known if np.isclose(found[name][0], smallest, rtol=0, atol=1e-12))
     gain = _beside(found[COMPOSITE], found[chosen], draws)["difference"]
     stage.numbers["policy.score_gain"] = stored_number(gain, draws, n=len(first), split=Split.CALIB)
-    table = pd.DataFrame([{"score": deferral.SCORE_WORDS[name]} | bounded(one) for name, one in beside.items()])
+    table = pd.DataFrame([{"score": SCORE_WORDS[name]} | bounded(one) for name, one in beside.items()])
     stage.counts("policy", {"n_scores": len(known)})
     for name in (COMPOSITE, MAX_PROBABILITY):
         stage.number(f"policy.is_{name}", chosen == name, kind=EXACT)
-    stage.numbers["policy.score"] = named(deferral.SCORE_WORDS[chosen])
+    stage.numbers["policy.score"] = named(SCORE_WORDS[chosen])
     return replace(calibrated, score=chosen), table
 
 

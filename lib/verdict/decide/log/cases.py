@@ -122,7 +122,10 @@ class _Line:
     def number(self, name: str, high: float = 1.0) -> float:
         # Signals stand beside the other columns, or in an object of their own.
         nested = self.given.get("signals")
-        value = (self.given | (nested if isinstance(nested, dict) else {})).get(name)
+        found = [place[name] for place in (nested, self.given) if isinstance(place, dict) and name in place]
+        value = found[0] if found else None
+        if found[1:] and found[1] != value:
+            raise self.fault(name, f"stands twice, as {shown(value)} among signals and as {shown(found[1])}")
         if value is None:
             raise self.fault(name, "is missing, and the policy was tuned with it")
         if type(value) not in (int, float) or not 0 <= value <= high:

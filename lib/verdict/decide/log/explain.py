@@ -2,7 +2,7 @@
 
 from verdict.decide.log.log import Item
 from verdict.decide.policy import floors_of
-from verdict.decide.signals import COMPOSITE, MEAN_PROBABILITY
+from verdict.decide.signals import COMPOSITE, MEAN_PROBABILITY, SCORE_WORDS
 from verdict.stats.scores import top_class
 
 
@@ -39,8 +39,8 @@ def explain_item(item: Item) -> str:
 
 def _made_of(item: Item) -> str:
     if item.thresholds.score_name != COMPOSITE:
-        return item.thresholds.score_name
-    apart = f" but {MEAN_PROBABILITY}" if MEAN_PROBABILITY in item.signals else ""
+        return f"the {SCORE_WORDS[item.thresholds.score_name]}"
+    apart = f" but {MEAN_PROBABILITY}," if MEAN_PROBABILITY in item.signals else ""
     times = "" if item.consistency is None else " times the consistency of the answers to questions, "
     return f"the geometric mean of the signals{apart}{times and times + _shown(item.consistency)}"
 

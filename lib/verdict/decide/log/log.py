@@ -130,9 +130,10 @@ class Item(_Strict):
         return self
 
     @property
-    def policy(self) -> tuple[str, str, str]:
-        """What decided it: hashes of model and parameters, and the run."""
-        return self.model_hash, self.params_hash, self.run_id
+    def policy(self) -> tuple[object, ...]:
+        """What decided it: hashes of model and parameters, the run, and all thresholds."""
+        limits = self.thresholds.model_copy(update={"batch": None})
+        return self.model_hash, self.params_hash, self.run_id, self.temperature, limits
 
 
 def run_id(**ingredients: Any) -> str:

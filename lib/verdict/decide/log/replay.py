@@ -72,7 +72,7 @@ class _Seen:
     """
 
     lines: dict[str, int] = field(default_factory=dict)
-    run: tuple[str, str, str] | None = None
+    policy: tuple[object, ...] | None = None
     costs: dict[Any, dict[float | None, list[Any]]] = field(default_factory=dict)
     ids: Counter[bool] = field(default_factory=Counter)
     others: list[Difference] = field(default_factory=list)
@@ -82,7 +82,7 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
     """Replay a log in bounded memory.
 
     Probabilities and scores are recomputed, and signals and sets from the recomputed probabilities; numbers may differ
-    from the logged ones by 1e-9; sets, gate, decision and answers must be equal, all items of one run, and costs alike
+    from the logged ones by 1e-9; sets, gate, decision and answers must be equal, all items of one policy, costs alike
     where decision, truth and answer are. Where the id of some item follows from its image and sentence, all of 16
     hexadecimal digits of items with a sentence must. The file must have the hash that was recorded of it, where one is
     given. ValueError for an empty log.
@@ -113,16 +113,16 @@ def replay_log(path: Path, *, sha256: str = "") -> Replay:
 
 
 def _line_differences(batch: list[tuple[int, Item | str]], seen: _Seen) -> Iterator[Difference]:
-    """What is wrong with the lines themselves: unreadable, repeated, or of another run; `seen` gets the rest."""
+    """What is wrong with the lines themselves: unreadable, repeated, or of another policy; `seen` gets the rest."""
     for number, item in batch:
         if isinstance(item, str):
             yield Difference(number, "?", "item", "unreadable", item)
             continue
         if seen.lines.setdefault(item.pair_id, number) != number:
             yield Difference(number, item.pair_id, "pair_id", "repeated", "each pair once")
-        seen.run = seen.run or item.policy
-        if seen.run != item.policy:
-            yield Difference(number, item.pair_id, "run", str(item.policy), str(seen.run))
+        seen.policy = seen.policy or item.policy
+        if seen.policy != item.policy:
+            yield Difference(number, item.pair_id, "policy", "another", "that of the first line")
         if item.hypothesis is not None and _MADE_ID.fullmatch(item.pair_id):
             is_made = make_pair_id(item.image_id, item.hypothesis) == item.pair_id
             seen.ids[is_made] += 1
