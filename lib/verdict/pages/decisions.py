@@ -91,8 +91,8 @@ def compare(
     stage: Stage, study: PolicyStudy, calib: Evidence, test: Evidence, halves: tuple[Evidence, ...] = ()
 ) -> pd.DataFrame:
     """`compare_policies` on test; numbers `policy.test.cost_<policy>` and `.gain_over_<policy>`, what that saves, and
-    `.n_parts_saving` of `.n_parts`: score (where it is more than the largest probability), gate, questions and promise
-    that, taken away alone, are shown to save.
+    `.n_parts_saving` of `.n_parts` (`.parts_saving`: which): score (where it is more than the largest probability),
+    gate, questions and promise that, taken away alone, are shown to save.
 
     Other scores, those that are made like a policy's own with the gate and others without, are held to the same promise
     where there is one: it is tested anew, on the `halves` (see `halves_of`), by that score.
@@ -124,8 +124,10 @@ def compare(
         if row in rows.index:
             interval = Interval.from_columns(rows.loc[row], column)
             stage.numbers[f"policy.test.{name}"] = stored_number(interval, study.draws, unit="min", **shared)
-    saved = rows["difference_low"].loc[[_RIVALS[part] for part in _PARTS if _RIVALS[part] in rows.index]]
-    stage.counts("policy.test", {"n_parts": len(saved), "n_parts_saving": int((saved > 0).sum())})
+    saved = {part: rows.loc[_RIVALS[part], "difference_low"] > 0 for part in _PARTS if _RIVALS[part] in rows.index}
+    stage.counts("policy.test", {"n_parts": len(saved), "n_parts_saving": sum(saved.values())})
+    saving = ", ".join(part.removeprefix("no_") for part, is_shown in saved.items() if is_shown)
+    stage.numbers["policy.test.parts_saving"] = named(saving)
     return found
 
 
@@ -320,8 +322,8 @@ def choose_score(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple
     tested on; of equal ones the first.
 
     Returns `calibrated` with it, and score, aurc and difference (to the composite) with intervals. Numbers
-    `policy.n_scores`, `.score` (its name), `.is_composite`, `.is_max_probability` and `.score_gain`, by how much its
-    area is smaller there than the composite's.
+    `policy.n_scores`, `.n_scores_alike` (the best), `.score` (its name), `.is_composite`, `.is_max_probability` and
+    `.score_gain`, by how much its area is smaller there than the composite's.
     """
     calib = gather(stage, Split.CALIB, calibrated, kept)
     first, _ = halves_of(stage, calib, calibrated, kept)
@@ -331,11 +333,12 @@ def choose_score(stage: Stage, calibrated: Calibrated, kept: Selection) -> tuple
     beside = {name: _beside(one, found[COMPOSITE], draws) for name, one in found.items()}
     # Where rounding alone parts them, the first.
     smallest = min(one[0] for one in found.values())
-    chosen = next(name for name in known if np.isclose(found[name][0], smallest, rtol=0, atol=1e-12))
+    best = [name for name in known if np.isclose(found[name][0], smallest, rtol=0, atol=1e-12)]
+    chosen = best[0]
     gain = _beside(found[COMPOSITE], found[chosen], draws)["difference"]
     stage.numbers["policy.score_gain"] = stored_number(gain, draws, n=len(first), split=Split.CALIB)
     table = pd.DataFrame([{"score": SCORE_WORDS[name]} | bounded(one) for name, one in beside.items()])
-    stage.counts("policy", {"n_scores": len(known)})
+    stage.counts("policy", {"n_scores": len(known), "n_scores_alike": len(best)})
     for name in (COMPOSITE, MAX_PROBABILITY):
         stage.number(f"policy.is_{name}", chosen == name, kind=EXACT)
     stage.numbers["policy.score"] = named(SCORE_WORDS[chosen])

@@ -51,7 +51,7 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
     """Three cases as a gallery shows them: one of each branch, for one that does not occur a wrong answer given alone.
 
     Returns images and titles; none where there are no images or no sentences. The three lines of a title: the sentence;
-    the model's answer with its probability, and whether it is right; what the policy does.
+    the model's answer with its probability, and whether it is right; what the policy does, by which score.
     """
     images = None if batch.hypothesis is None else stage.images()
     if images is None:
@@ -66,7 +66,8 @@ def examples(stage: Stage, batch: DecidedBatch) -> dict:
         right = "right" if case.answer_name == case.true_name else "wrong"
         answer = ANSWERS.get(case.answer_name, case.answer_name)
         told = f"Model: {answer}, probability {batch.probs[row].max():.2f} ({right})"
-        titles.append(f"{case.hypothesis}\n{told}\n{DOES[Decision(int(batch.decision[row]))]}")
+        does = f"{DOES[Decision(int(batch.decision[row]))]} (score {batch.score[row]:.2f})"
+        titles.append(f"{case.hypothesis}\n{told}\n{does}")
     return {"images": [images.thumbnail(image_id) for image_id in chosen["image_id"]], "titles": titles}
 
 

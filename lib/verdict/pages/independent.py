@@ -189,10 +189,12 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
     expected over people), cost, always_auto, always_human (means), gain (over always_human, paired); of the policy
     without the gates for what is foreign unwatched_share (out alone), unwatched_error (of these), unwatched_cost and
     alarm_cost (paired: what that would save); with intervals. Numbers of independent splits: `<split>.auto_share`,
-    `.policy_cost`, `.policy_gain`, and `.auto_error`, `.unwatched_share`, `.unwatched_error`, `.alarm_cost`.
+    `.policy_cost`, `.always_auto`, `.policy_gain`, `.auto_error`, `.unwatched_share`, `.unwatched_error`; of all
+    `.alarm_cost`.
     """
     stored = {"auto_share": ("auto", "%"), "policy_cost": ("cost", "min"), "policy_gain": ("gain", "min")}
-    stored |= {"alarm_cost": ("alarm_cost", "min"), "unwatched_share": ("unwatched_share", "%")}
+    stored |= {"always_auto": ("always_auto", "min"), "unwatched_share": ("unwatched_share", "%")}
+    of_test = {"alarm_cost": ("alarm_cost", "min")}
     rows = []
     for split, found in evidence.items():
         draws = stage.resampler(found.groups)
@@ -217,10 +219,9 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
             given = ("always_human", "cost", "error") if is_human else ("always_human",)
             row |= {name: Interval(row[name].value) for name in given}
         rows.append({"split": split, "n": len(found)} | bounded(row))
+        for name, (column, unit) in (of_test if split == Split.TEST else of_test | stored).items():
+            stage.numbers[f"{split}.{name}"] = stored_number(row[column], draws, n=len(found), split=split, unit=unit)
         if split != Split.TEST:
-            for name, (column, unit) in stored.items():
-                told = stored_number(row[column], draws, n=len(found), split=split, unit=unit)
-                stage.numbers[f"{split}.{name}"] = told
             for name in ("auto_error", "unwatched_error"):
                 stage.numbers[f"{split}.{name}"] = row[name]
     _fill(stage, evidence, (*stored, "auto_error", "unwatched_error"))
@@ -334,7 +335,7 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
     None can be right for every shift: the same inputs admit other labels. Each assumes something that held on calib.
     The agreement of seeds is judged by the accuracy of a mean seed. Intervals resample the groups of calib and of the
     split together. Numbers of independent splits: `<split>.forecast_<key>`, `.forecast_<key>_error`, `.n_forecasts`,
-    `.n_forecasts_off`, `.n_forecasts_near` and `.n_forecasts_high` (shown to lie above the truth).
+    `.n_forecasts_off`, `.n_forecasts_near`; of all `.n_forecasts_high` (shown to lie above the truth).
 
     Guillory et al. (2021), Predicting with confidence on unseen distributions, ICCV, section 3.2 (without regression);
     Jiang et al. (2022), Assessing generalization of SGD via disagreement, ICLR, section 3; `thresholded`.
@@ -356,11 +357,11 @@ def forecasts(stage: Stage, tables: Tables, calibrated: Calibrated, kept: Select
                 key, shared = f"forecast_{_KEYS[name]}", {"n": len(table), "split": split}
                 stored = {key: row["estimate"], f"{key}_error": row["error"]}
                 stage.estimates(split, stored, {key: "%", f"{key}_error": POINTS}, **shared)
+        verdicts = [judged(error) for error in found.values()]
+        counts = {"_high": sum(error.low > 0 for error in found.values())}
         if split != Split.TEST:
-            verdicts = [judged(error) for error in found.values()]
-            counts = {"": len(found), "_off": verdicts.count(OFF), "_near": verdicts.count(NEAR)}
-            counts["_high"] = sum(error.low > 0 for error in found.values())
-            stage.counts(split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
+            counts |= {"": len(found), "_off": verdicts.count(OFF), "_near": verdicts.count(NEAR)}
+        stage.counts(split, {f"n_forecasts{end}": n for end, n in counts.items()}, split=split)
     return pd.DataFrame(rows)
 
 
