@@ -36,7 +36,7 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     foreign), with intervals; pays_after: cases until labels at a person's price have paid against the latter, NaN where
     they are not shown to. No rows without such a set or a promise, or for too few groups. Numbers
     `<split>.bought.<column>` of the least number of groups that suffices in `POWER` of the draws, or else of the
-    largest; `.is_enough`; `.needed` to test it, by `plan_before`; `.n_groups`.
+    largest; `.is_enough`; `.needed` to test it, by `plan_before`.
     """
     settings = stage.params.policy
     if settings.guarantee is None or evidence is None:
@@ -67,8 +67,8 @@ def label_curve(stage: Stage, evidence: Evidence | None, people: People, costs: 
     if rows:
         _store(stage, free.split, pd.DataFrame(rows), draws)
         plan = {"group_size": len(free) / len(names), **plan_before(settings.guarantee.error)}
-        counts = {"needed": groups_needed(promise_of(stage), **plan), "n_groups": len(names)}
-        stage.counts(f"{free.split}.bought", counts, split=free.split)
+        needed = {"needed": groups_needed(promise_of(stage), **plan)}
+        stage.counts(f"{free.split}.bought", needed, split=free.split)
     return pd.DataFrame(rows)
 
 
