@@ -68,7 +68,7 @@ OTHER_SCORE = DECIDED | {"policy.is_composite": 0}
 RANKED = of(
     "policy", "score_gain", score=1, n_scores=3, n_scores_alike=1, is_composite=1, is_max_probability=0, n_models=5
 )
-RANKED |= of("policy.test", "aurc", "aurc_one_model", n_helping=2, n_signals=5, n_harming=0)
+RANKED |= of("policy.test", "aurc", "aurc_one_model", "gain_of_mean", n_helping=2, n_signals=5, n_harming=0)
 RANKED |= of(
     "policy.test", *(f"aurc_gain_over_{name}" for name in ("composite", "max_probability", "pooled", "one_model"))
 )
@@ -470,6 +470,11 @@ CASES = [
         "the first of 2 that rank alike, and best, on calib's first part. On",
     ),
     (RANKING, RANKED, {"policy.test.aurc_gain_over_one_model": UP}, "Maximum", "of one answer"),
+    *by_interval(
+        *(RANKING, RANKED, "policy.test.gain_of_mean", "model's; that of the mean **would be right more often**, by"),
+        *("of the mean would be right less often, by", "of the mean is not shown to be right more or less often"),
+    ),
+    (RANKING, RANKED, {"policy.n_models": 1}, "Maximum", "The answer stays"),
     *(
         case
         for changed, name, words in (

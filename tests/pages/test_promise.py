@@ -18,6 +18,7 @@ from verdict.pages.calibration import halve
 from verdict.pages.decisions import (
     AFTER,
     ESTIMATED,
+    answer_of_mean,
     bind,
     choose_score,
     compare,
@@ -111,6 +112,12 @@ def test_the_score_that_ranks_errors_best_on_the_first_part_of_calib_decides(sta
     assert stage.numbers["policy.score"].words == POOLED and stage.numbers["policy.is_composite"].value == 0
     calib, test = (gather(stage, split, calibrated, KEPT) for split in (Split.CALIB, Split.TEST))
     assert test.score.tolist() == test.signals[MEAN_PROBABILITY].tolist() and next(iter(test.scores)) == POOLED
+    answer_of_mean(stage, calibrated, KEPT, test, stage.resampler(test.groups))
+    turned = (test.score < 0.5) * np.where(test.is_wrong, 1.0, -1.0)
+    gain = stage.numbers["policy.test.gain_of_mean"]
+    assert gain.value == pytest.approx(turned.mean()) and gain.low > 0, (
+        "of two classes another is likelier below a half"
+    )
     parts = parts_of(stage, calib, calibrated, KEPT)
     study = run_study(
         stage, bind(stage, calib, parts), test, people_of(stage, calib.table), stage.resampler(test.groups)

@@ -26,8 +26,7 @@ class Clarification:
     """What was asked of each pair, what came back, and what follows.
 
     `posterior` (n, K): probabilities after all responses; `asked` (n, m): questions in the order in which they were
-    asked; `responses` (n, m); `information` (n, m): expected information gain of each question when it was chosen, in
-    nats.
+    asked; `responses` (n, m); `information` (n, m): expected gain of each question when it was chosen, in nats.
     """
 
     posterior: np.ndarray

@@ -75,8 +75,7 @@ def adaptive_scores(
     The score of a class is the probability of all classes ranked before it plus a share u of its own, plus penalty ·
     max(0, rank - free_rank), ranks counted from 1: RAPS, and APS without a penalty. Classes of equal probability keep
     the order of their ids. With a generator u is uniform, which makes the sets smallest and the promise sharp, and lets
-    sets be empty; without one u = 1, which keeps the promise from above. Rows that fit and new ones must be scored
-    alike.
+    sets be empty; without one u = 1, which keeps the promise from above. All rows must be scored alike.
 
     Romano, Sesia and Candès (2020), Classification with valid and adaptive coverage; Angelopoulos et al. (2021),
     Uncertainty sets for image classifiers using conformal prediction, for the penalty.

@@ -50,8 +50,7 @@ class Temperature:
     def fit(cls, logits: ArrayLike, y_true: ArrayLike, *, allow_small: bool = False) -> Temperature:
         """Fit T by its logarithm, which keeps it positive, within exp(-7) … exp(7).
 
-        The NLL is convex in 1 / T, hence has one valley in log T: a grid finds the valley, a root of the slope the
-        bottom.
+        The NLL is convex in 1 / T, hence has one valley in log T, found by a grid; a root of the slope is its bottom.
 
         `logits` (n, n_classes): logits, never probabilities or cosines; `y_true` (n,): class ids; `allow_small`: accept
         values that look like cosines; see `check_logits`. Guo et al. (2017), On calibration of modern neural networks,

@@ -130,8 +130,7 @@ def predict_all(
 def predict_logits(suffix: Any, features: Features, rows: Rows, *, blank: bool = False) -> np.ndarray:
     """Logits of CONTRADICTION, float64 (n_pairs,), in inference mode and in the order of `rows`.
 
-    Where a suffix without Keras' calls encodes images too, hypotheses are read first, and pairs with one image go
-    together.
+    Where a suffix without Keras' calls encodes images too, hypotheses are read first, pairs of one image together.
     """
     by = rows.text
     if getattr(suffix, "vision", None):

@@ -30,10 +30,12 @@ from verdict.decide.signals import (
     without_each,
 )
 from verdict.decide.takeover import People, facts_asked
+from verdict.model.predict import logits_of
 from verdict.model.selection import Selection
 from verdict.pages.calibration import FOR_TEMPERATURE
 from verdict.pages.tables import SHARE, merged
 from verdict.stats.ranking import Ranked, risk_coverage
+from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import NOTHING, Interval, Resampler, Weights, bounded, with_bounds
 from verdict.stats.weighted import ratio, weighted_mean
 from verdict.workflow.stage import Stage
@@ -252,6 +254,18 @@ def gate_counts(stage: Stage, splits: Mapping[str, Evidence]) -> pd.DataFrame:
             row = {"split": split, "gate": in_words(reason.text or "passes the gate"), "n": int(chosen.sum())}
             rows.append(row | bounded({"share": draws.mean(chosen, span=SHARE), "model_error": wrong}))
     return pd.DataFrame(rows)
+
+
+def answer_of_mean(stage: Stage, calibrated: Calibrated, kept: Selection, test: Evidence, draws: Resampler) -> None:
+    """Number `policy.test.gain_of_mean`: how much more often than the kept model's the answer would be right that all
+    models prefer on average, which nothing here gives; not defined for one model.
+    """
+    seeds = calibrated.temperatures
+    tables = {seed: stage.predictions(Split.TEST, trial=kept.trial, seed=seed).set_index("pair_id") for seed in seeds}
+    logits = [logits_of(table.loc[test.table["pair_id"]]) / seeds[seed] for seed, table in tables.items()]
+    answer = top_class(np.mean([softmax(one) for one in logits], axis=0))
+    gain = NOTHING if len(seeds) == 1 else draws.mean((answer == test.y_true) * 1.0 - ~test.is_wrong, span=(-1, 1))
+    stage.numbers["policy.test.gain_of_mean"] = gain.number(n=len(test), split=Split.TEST, unit=POINTS)
 
 
 def risk_curves(evidence: Evidence, draws: Resampler) -> dict[str, pd.DataFrame]:

@@ -189,8 +189,7 @@ def decisions_by_split(stage: Stage, evidence: Mapping, people: People, costs: C
     expected over people), cost, always_auto, always_human (means), gain (over always_human, paired); of the policy
     without the gates for what is foreign unwatched_share (out alone), unwatched_error (of these), unwatched_cost and
     alarm_cost (paired: what that would save); with intervals. Numbers of independent splits: `<split>.auto_share`,
-    `.policy_cost`, `.always_auto`, `.policy_gain`, `.auto_error`, `.unwatched_share`, `.unwatched_error`; of all
-    `.alarm_cost`.
+    `.policy_cost`, `.always_auto`, `.policy_gain`, `.auto_error`, `.unwatched_<…>`; of all `.alarm_cost`.
     """
     stored = {"auto_share": ("auto", "%"), "policy_cost": ("cost", "min"), "policy_gain": ("gain", "min")}
     stored |= {"always_auto": ("always_auto", "min"), "unwatched_share": ("unwatched_share", "%")}

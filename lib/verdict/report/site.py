@@ -151,8 +151,7 @@ def _site(profile: str, present: list[Execution], executions: list[Execution]) -
 def _review(site: Site, cards: list[dict], errors: list[str]) -> str:
     """The page of all notes and the rubric, of which only what this report has pages for is asked.
 
-    Beside each question stand the cards of its pages. A rubric that cannot be read is left out, and is one of the
-    errors.
+    Beside each question stand the cards of its pages. A rubric that cannot be read is left out, as one of the errors.
     """
     rubric = _loaded(load_rubric, errors)
     unused = {card["href"]: card for card in cards}
