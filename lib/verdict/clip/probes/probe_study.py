@@ -22,7 +22,7 @@ from verdict.stats.scores import softmax, top_class
 from verdict.stats.uncertainty import Interval, Resampler, bounded, with_bounds
 
 N_PROMPTS = 32
-N_SMALL = 500
+N_SMALL = 300
 TAUS = (1.0, 0.5, 0.25, 0.125)
 COSTS = tuple(4.0**k for k in range(-2, 3))
 PUBLISHED_TAUS = (1.0, 0.5, 0.07, 0.03, 0.02)
