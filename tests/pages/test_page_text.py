@@ -72,6 +72,9 @@ RANKED |= of("policy.test", "aurc", "aurc_one_model", "gain_of_mean", n_helping=
 RANKED |= of(
     "policy.test", *(f"aurc_gain_over_{name}" for name in ("composite", "max_probability", "pooled", "one_model"))
 )
+BY_MAXIMUM = {name: value for name, value in RANKED.items() if "over_max" not in name} | {
+    "policy.is_max_probability": 1
+}
 JUDGED = ("guessing", "macro_f1", "macro_f1_change", "ece", "level", "coverage", "auto_error", "policy_cost")
 JUDGED += ("accuracy", "gain_over_guessing", "auto_share", "policy_gain", "alarm_cost")
 GENERATED, BY_HAND = of("independent", *JUDGED, n_pairs=40), of("independent_hand", *JUDGED, n_pairs=40)
@@ -475,6 +478,8 @@ CASES = [
         *("of the mean would be right less often, by", "of the mean is not shown to be right more or less often"),
     ),
     (RANKING, RANKED, {"policy.n_models": 1}, "Maximum", "The answer stays"),
+    (RANKING, BY_MAXIMUM, {}, "The composite of one answer of one model ranks worse"),
+    (RANKING, BY_MAXIMUM, {"policy.test.aurc_gain_over_one_model": 0}, "The score in use", "of one answer"),
     *(
         case
         for changed, name, words in (

@@ -148,7 +148,8 @@ def digit_paraphrases(seed: int, *, n: int) -> tuple[list[str], list[str]]:
     sizes = Counter(statement.form for statement in statements())
     share = np.array([sizes[statement.form] ** -0.5 for statement in statements()])
     chosen = [texts[k] for k in rng.choice(len(texts), n, p=share / share.sum())]
-    meant = [plain_of_digits(text) for text in [*texts, *chosen]]
+    plainly = {text: plain_of_digits(text) for text in texts}
+    meant = [plainly[text] for text in [*texts, *chosen]]
     foreign = {_bare(text) for text in independent.sentences()}
     reworded = [(text, reword_of_digits(text, rng)) for text in chosen]
     shown = [*texts, *(text if _bare(other) in foreign else other for text, other in reworded)]
