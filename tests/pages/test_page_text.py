@@ -502,6 +502,8 @@ CASES = [
         ANSWER,
         DECIDED | HELD,
         {"policy.test.n_changed_by_promise": 9},
+        "test does not show it broken. A case costs",
+        "Here prices",
     ),
     (KEEPING, HELD, {}, "3 of the 7 thresholds in the sequence keep the promise, shown by the betting test", "**No"),
     (KEEPING, HELD, {"policy.promise.n_kept": 0}, "**No threshold keeps the promise**, so nothing", "in the sequence"),
