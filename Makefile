@@ -66,7 +66,9 @@ $(READY): requirements.txt
 		{ echo "no Python 3.11, 3.12 or 3.13 was found: install one, or uv, or name one: make PYTHON=/path/to/python"; exit 1; }; fi
 	@touch $(INSTALLING)
 	@{ command -v uv && uv pip install --quiet --python $(PY) -r requirements.txt; } >/dev/null || \
-		$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+		$(PY) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt
+	@# By all processors, where pip uses one; files that are for other versions of Python do not compile.
+	@$(PY) -m compileall -qq -j 0 "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" || true
 	@$(STRIP)
 	@rm $(INSTALLING)
 	@# A list of pins from the future (a clock was wrong, or is) is no reason to install again with every command.
