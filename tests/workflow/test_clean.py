@@ -42,7 +42,7 @@ def files(root):
 def clean(root, *given):
     # Without site packages: there may be no environment to clean with.
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("VERDICT", "MAKE", "PYTHON"))}
-    command = ["make", "--no-print-directory", "clean", f"PYTHON={sys.executable} -S -B", *given]
+    command = ["make", "--no-print-directory", "clean", f"PYTHON='{sys.executable}' -S -B", *given]
     return subprocess.run(command, cwd=root, env=kept, capture_output=True, text=True, check=False)
 
 
