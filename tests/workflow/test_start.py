@@ -123,7 +123,9 @@ def is_running(pid):
 
 @pytest.mark.skipif(not PROC.exists(), reason="needs Linux's /proc to look at processes")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
-def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end):
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])
+def test_whatever_ends_a_process_ends_what_it_has_started(tmp_path, end, interrupt):
+    signal.signal(signal.SIGINT, interrupt)
     (tmp_path / "chain.py").write_text(CHAIN)
     path = os.pathsep.join([str(tmp_path), str(paths.LIBRARY.parent)])
     # `verdict.workflow.start` sets the search path of a run; the module is found from the folder.

@@ -10,7 +10,6 @@ import functools
 import importlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -200,7 +199,7 @@ def _follow(command: list[str], environment: dict[str, str], log: Path, left: Ca
                     tell(", ".join(filter(None, [line.rstrip(), left() if STEPS.match(line) else ""])))
         except BaseException:
             # It may take back what it has submitted.
-            process.send_signal(signal.SIGINT)
+            process.send_signal(start.STOP)
             start.wait_or_kill(process)
             raise
     return process.returncode

@@ -61,6 +61,8 @@ ALIVE = "alive"
 KERNEL = "verdict.workflow.kernel"
 LOOK_S = 0.25
 PATIENCE_S = 2.0
+# Asks a process of a run to stop, as an interrupt does, which a shell lets what it starts in the background ignore.
+STOP = signal.SIGUSR1
 # A socket's path has at most 103 bytes (macOS); so many are left when the names below the folder are counted.
 SHORT = 56
 
@@ -208,7 +210,7 @@ class Tie:
             if over.wait(LOOK_S):
                 return
         if patience_s:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), STOP)
             time.sleep(patience_s)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -243,6 +245,7 @@ def run_module(module: str, arguments: list[str], told: Callable[[int], object] 
 def main(arguments: list[str]) -> NoReturn:
     """Command line."""
     parent = os.getppid()
+    signal.signal(STOP, signal.default_int_handler)
     settle()
     Tie(parent).watch(PATIENCE_S)
     run_module(arguments[0], arguments[1:])
