@@ -74,13 +74,17 @@ def built(params, folder):
 
 
 @pytest.fixture(scope="module")
+def encoders(params):
+    return load_encoders(params.model)
+
+
+@pytest.fixture(scope="module")
 def cache(params, built, folder):
     counts = encode(params.model, *built, [FreezePlan(), DEEP], folder / "cache", batch=8)
     return folder / "cache", counts
 
 
-def test_encoders_take_images_and_words_as_the_presets_say(params, built):
-    encoders = load_encoders(params.model)
+def test_encoders_take_images_and_words_as_the_presets_say(encoders, built):
     assert encoders.image_size == (PX, PX)
     assert encoders.vision.count_params() == 85_798_656
     pixels = encoders.pixels(built[1].load(list(built[1].ids)[:1], size=(PX, PX)))
@@ -104,10 +108,10 @@ def rows_of(features, pairs, *splits):
     return Rows.of(features, pairs[pairs["split"].isin(splits)].reset_index(drop=True))
 
 
-def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=None):
+def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=None, encoders=None):
     """Two optimiser steps on a network that starts from the presets and, where given, from a parent's weights."""
     pairs, _ = built
-    network = load_network(params.model, dropout=fit_params.dropout, seed=11)
+    network = load_network(params.model, dropout=fit_params.dropout, seed=11, encoders=encoders)
     if parent is not None:
         load_weights(network, read_weights(parent))
     features = Features.open(cache[0], plan)
@@ -121,11 +125,12 @@ def two_steps(params, built, cache, plan, fit_params, splits, folder, *, parent=
 
 
 @pytest.fixture(scope="module")
-def warmup(params, built, cache, folder):
-    """The network after its warm-up, and the folder of its weights."""
+def warmup(params, built, encoders, cache, folder):
+    """The network after its warm-up, which changes no encoder; the folder holds its weights."""
     (folder / "trial" / "warmup").mkdir(parents=True)
     splits, place = ("warmup_train", "warmup_val"), folder / "trial" / "warmup"
-    network, _, outcome = two_steps(params, built, cache, FreezePlan(), params.training.warmup, splits, place)
+    chosen = params.training.warmup
+    network, _, outcome = two_steps(params, built, cache, FreezePlan(), chosen, splits, place, encoders=encoders)
     assert outcome.n_trainable == 2_758_145
     return network
 
@@ -170,7 +175,7 @@ def test_the_published_network_splits_exactly(warmup):
 
 
 @pytest.mark.usefixtures("warmup")
-def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, folder):
+def test_warmup_then_the_deepest_trial_then_predictions(params, built, encoders, cache, folder):
     pairs, store = built
     own = folder / "trial"
     trial = params.trial("vision1_text3")
@@ -185,7 +190,6 @@ def test_warmup_then_the_deepest_trial_then_predictions(params, built, cache, fo
     logit = predict_logits(build_suffix(network, DEEP), features, Rows.of(features, test))
     table = prediction_table(test, logit, stage="03", trial=trial.name, seed=11)
     assert len(table) == len(test) and logits_of(table).shape == (len(test), 2)
-    encoders = load_encoders(params.model)
     ids, mask = encoders.tokens(test["hypothesis"].tolist()[:1])
     pixels = encoders.pixels(store.load(test["image_id"].tolist()[:1], size=encoders.image_size))
     whole = network.model.predict_on_batch({"pixels": pixels, "token_ids": ids, "padding_mask": mask})
