@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from sklearn.datasets import load_digits
 
-from verdict.data.digits.scenes import handwriting_digits
+from verdict.data.digits.scenes import handwriting, handwriting_digits
 from verdict.model.changes import bilinear
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -139,7 +138,7 @@ def _ink(scenes: Scenes, px: int) -> np.ndarray:
     turned = (np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y)
     # Of a sample with an empty edge.
     column, row = (np.clip((part + 0.5) * _SAMPLE_PX + 0.5, 0, _SAMPLE_PX + 0.999) for part in turned)
-    padded = np.pad(load_digits().images[scenes.sample] / 16.0, ((0, 0), (1, 1), (1, 1))).astype(np.float32)
+    padded = np.pad(handwriting().images[scenes.sample] / 16.0, ((0, 0), (1, 1), (1, 1))).astype(np.float32)
     return np.clip(1.35 * bilinear(padded[..., None], row, column)[..., 0], 0, 1).astype(np.float32)
 
 

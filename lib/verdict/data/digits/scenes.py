@@ -49,7 +49,9 @@ class Style:
     noise: float
 
 
-def _samples() -> Any:
+@cache
+def handwriting() -> Any:
+    """The 1,797 samples as scikit-learn gives them: `target` and `images`, (1797, 8, 8) in 0..16; not to be changed."""
     # Imported here: it takes longer than all else that a look at other people's data needs.
     from sklearn.datasets import load_digits
 
@@ -61,7 +63,7 @@ def handwriting_digits() -> np.ndarray:
     """Digit written in each of the 1,797 handwriting samples, int (1797,), read-only; from Optical Recognition of
     Handwritten Digits (Alpaydin and Kaynak, 1998), the part that scikit-learn bundles.
     """
-    digits = _samples().target.astype(np.int64)
+    digits = handwriting().target.astype(np.int64)
     digits.setflags(write=False)
     return digits
 
@@ -69,7 +71,7 @@ def handwriting_digits() -> np.ndarray:
 @cache
 def handwriting_style() -> Style:
     """Handwriting in bright colours on a dark ground."""
-    images = _samples().images.astype(np.float32) / 16.0
+    images = handwriting().images.astype(np.float32) / 16.0
     weights = _interpolation(images.shape[1], SPRITE_PX)
     smooth = weights @ images @ weights.T
     palette = np.array([[255, 48, 40], [40, 215, 70], [50, 110, 255], [250, 225, 40], [205, 70, 235]], dtype=np.float32)
