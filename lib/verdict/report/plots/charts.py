@@ -332,7 +332,10 @@ def plot_surface(
         top = float(np.nanmax(np.abs(grid))) or 1.0
         shown |= {"vmin": 0, "vmax": top} if grid.stack().nunique() == 1 else {}
         shown |= {"annot": True, "fmt": f".{max(0, (1 if top < 1 else 2) - math.floor(math.log10(top)))}f"}
+    # Seaborn draws the whole figure, with each of its panels, to see whether labels overlap and are to be turned.
+    ax.get_figure().set_visible(False)
     _heat(grid, ax=ax, cmap="viridis_r", cbar_kws={"label": zlabel}, **shown)
+    ax.get_figure().set_visible(True)
     ax.tick_params(axis="x", labelrotation=0)
     ax.invert_yaxis()
     if best is not None:
