@@ -113,6 +113,9 @@ def serve(listening: socket.socket, modules: Sequence[str]) -> socket.socket | N
         from verdict.workflow.code_digest import library_files
 
         library_files(path.read_text(encoding="utf-8") for path in paths.LIBRARY.rglob("*.py"))
+        # The schema of notebooks is compiled by the first that is read.
+        nbformat = importlib.import_module("nbformat")
+        nbformat.validate(nbformat.v4.new_notebook())
     gc.freeze()
     while True:
         ready, _, _ = select.select([listening, sys.stdin], [], [], start.LOOK_S)
