@@ -156,6 +156,21 @@ def test_an_interrupt_leaves_one_line(tmp_path):
     assert (process.returncode, said) == (130, "stopped (KeyboardInterrupt)\n")
 
 
+@pytest.mark.parametrize(
+    ("closed", "n_out", "n_error"), [("<&-", 2, 2), (">&-", 0, 2), ("2>&-", 2, 0), (">&- 2>&-", 0, 0)]
+)
+def test_what_takes_the_place_of_a_closed_stream_is_not_written_into(tmp_path, closed, n_out, n_error):
+    code = "import subprocess, sys; file = open('kept', 'w'); print('out'); print('error', file=sys.stderr); "
+    code += "subprocess.run('echo out; echo error >&2', shell=True); assert not sys.stdin or not sys.stdin.read()"
+    (tmp_path / "printing.py").write_text(code + "\nopen('done', 'w')\n")
+    command = f'"{sys.executable}" -c "from verdict.workflow import start; start.main([\'printing\'])" {closed}'
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(paths.LIBRARY.parent)])}
+    run = {"shell": True, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, check=False, **run)
+    assert (done.returncode, (tmp_path / "kept").read_text(), (tmp_path / "done").exists()) == (0, "", True)
+    assert (done.stdout.count("out"), done.stderr.count("error")) == (n_out, n_error)
+
+
 HEAVY = {"torch", "keras", "tensorflow", "pandas", "sklearn", "scipy", "matplotlib", "papermill", "IPython", "lark"}
 
 

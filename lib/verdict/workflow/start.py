@@ -108,6 +108,17 @@ def settle() -> None:
     time.tzset()
 
 
+def open_streams() -> None:
+    """Let a standard stream lead nowhere that whoever started this process has closed: the next file that is opened
+    would take its place, and be written into by what this process starts.
+    """
+    for place, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), place)
+            os.set_inheritable(place, True)
+            setattr(sys, name, os.fdopen(place, "r" if name == "stdin" else "w", closefd=False))
+
+
 def tell(text: str) -> None:
     """Print a line for the person who waits."""
     print(text, file=sys.stderr, flush=True)
@@ -246,6 +257,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Command line."""
     parent = os.getppid()
     signal.signal(STOP, signal.default_int_handler)
+    open_streams()
     settle()
     Tie(parent).watch(PATIENCE_S)
     run_module(arguments[0], arguments[1:])
