@@ -70,7 +70,6 @@ def batch_p_value(reference: Mapping[str, np.ndarray], batch: Mapping[str, np.nd
 
 
 def _test(known: np.ndarray, batch: np.ndarray) -> Any:
-    """The two-sample test of Kolmogorov and Smirnov."""
     return stats.ks_2samp(known, batch, method="exact" if len(batch) <= _EXACT_UP_TO else "asymp")
 
 

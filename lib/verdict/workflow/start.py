@@ -109,9 +109,7 @@ def settle() -> None:
 
 
 def open_streams() -> None:
-    """Let a standard stream lead nowhere that whoever started this process has closed: the next file that is opened
-    would take its place, and be written into by what this process starts.
-    """
+    """Let a standard stream that was closed lead nowhere: the next file that is opened would take its place."""
     for place, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), place)

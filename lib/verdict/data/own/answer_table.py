@@ -218,9 +218,7 @@ def _by_model(rows: pd.DataFrame, path: Path, models: Sequence[str]) -> list[pd.
 def _described(
     parts: Sequence[pd.DataFrame], about: Sequence[str], path: Path, called: Mapping[str, str]
 ) -> pd.DataFrame:
-    """The first model's rows, with what only other models' rows say of a pair; ValueError where two say different
-    things.
-    """
+    """The first model's rows, with what only other models' rows say of a pair; ValueError where two differ."""
     first = parts[0].set_index("pair_id")
     for part in parts[1:]:
         own = part.set_index("pair_id").loc[first.index]

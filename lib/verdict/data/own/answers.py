@@ -84,8 +84,7 @@ class Said:
     """Logits float64 (n, K), and counts, which add up over the parts of a table: n_rows; n_clipped (probabilities
     below `Form.smallest`, of logarithms those of 0); n_bounded (tokens that no list held, at the most that they can
     have had); n_undecided (rows that say nothing of any class); n_elsewhere (rows with more than a hundredth of the
-    probability on no class); n_samples; n_contrary. `sd` (n, K) in [0, 1/2]: of sampled probabilities, None for other
-    forms.
+    probability on no class); n_samples; n_contrary. `sd` (n, K) in [0, 1/2]: of sampled probabilities, else None.
     """
 
     logits: np.ndarray
